@@ -1,0 +1,104 @@
+"""nnjax: neural networks as pure functions in JAX."""
+
+import importlib
+from typing import TYPE_CHECKING
+
+from nnjax.core import (
+    Layer as Layer,
+    as_layer as as_layer,
+    compose as compose,
+    count_params as count_params,
+    ensemble as ensemble,
+    get_path as get_path,
+    label as label,
+    load as load,
+    load_config as load_config,
+    map_layers as map_layers,
+    output_shape as output_shape,
+    parallel as parallel,
+    paths as paths,
+    remat as remat,
+    repeat as repeat,
+    residual as residual,
+    save as save,
+    serial as serial,
+    set_path as set_path,
+    stack as stack,
+    summary as summary,
+    unstack as unstack,
+)
+from nnjax.layers import (
+    attention as attention,
+    avg_pool as avg_pool,
+    batch_norm as batch_norm,
+    conv as conv,
+    dropout as dropout,
+    embedding as embedding,
+    flatten as flatten,
+    global_avg_pool as global_avg_pool,
+    layer_norm as layer_norm,
+    linear as linear,
+    lstm as lstm,
+    max_pool as max_pool,
+    mlp as mlp,
+)
+
+if TYPE_CHECKING:
+    from nnjax import data as data, initializers as initializers, losses as losses, train as train
+
+__version__ = "0.1.0"
+
+_LAZY = ("data", "initializers", "losses", "models", "train")
+
+__all__ = [
+    "Layer",
+    "as_layer",
+    "attention",
+    "avg_pool",
+    "batch_norm",
+    "compose",
+    "conv",
+    "count_params",
+    "data",
+    "dropout",
+    "embedding",
+    "ensemble",
+    "flatten",
+    "get_path",
+    "global_avg_pool",
+    "initializers",
+    "label",
+    "layer_norm",
+    "linear",
+    "load",
+    "load_config",
+    "losses",
+    "lstm",
+    "map_layers",
+    "max_pool",
+    "mlp",
+    "models",
+    "output_shape",
+    "parallel",
+    "paths",
+    "remat",
+    "repeat",
+    "residual",
+    "save",
+    "serial",
+    "set_path",
+    "stack",
+    "summary",
+    "train",
+    "unstack",
+]
+
+
+def __getattr__(name: str):
+    if name in _LAZY:  # submodules that would slow `import nnjax` down
+        return importlib.import_module(f"nnjax.{name}")
+    raise AttributeError(f"module 'nnjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
