@@ -44,7 +44,13 @@ from nnjax.layers import (
 )
 
 if TYPE_CHECKING:
-    from nnjax import data as data, initializers as initializers, losses as losses, train as train
+    from nnjax import (
+        data as data,
+        initializers as initializers,
+        losses as losses,
+        models as models,
+        train as train,
+    )
 
 __version__ = "0.1.0"
 

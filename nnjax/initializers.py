@@ -1,8 +1,8 @@
 """Initializers: ``jax.nn.initializers``' names and values, drawn without a compile a shape.
 
-An initializer is a function ``(key, shape, dtype=float32) -> array``. Those of ``jax.nn.initializers``
-fit wherever one is asked for; the ones here give the same numbers and start a program about a
-second sooner (see ``nnjax.ops.random``).
+An initializer is a function ``(key, shape, dtype=float32) -> array``. Those of
+``jax.nn.initializers`` fit wherever one is asked for; the ones here give the same numbers and start
+a program about a second sooner (see ``nnjax.ops.random``).
 """
 
 import math

@@ -11,7 +11,7 @@ from nnjax.core.layer import Layer, as_layer, changed
 
 
 def serial(*layers: Layer | Callable[..., Any], **named: Layer | Callable[..., Any]) -> Layer:
-    """Layers one after the other: ``serial(f, g)`` computes ``g(f(x))``; ``serial()`` is the identity.
+    """Layers one after the other: ``serial(f, g)`` is ``g(f(x))``, ``serial()`` the identity.
 
     Children are named by kind and count (``linear_0``, ``relu_0``, ``linear_1``), so that a name
     stays when a layer of another kind is added, or by keyword. The first layer takes all inputs,

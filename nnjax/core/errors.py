@@ -30,7 +30,7 @@ class LayerTypeError(_Located, TypeError):
 
 
 def check_shape(name: str, argument: str, x: Any, shape: tuple[Any, ...], fix: str = "") -> None:
-    """Refuse ``x`` unless its shape matches: integers are sizes, None any size, ``...`` any axes."""
+    """Refuse ``x`` unless its shape matches: None stands for any size, ``...`` for any axes."""
     import chex  # imported on first use: it costs 80 ms that `import nnjax` need not pay
 
     try:

@@ -19,7 +19,7 @@ def save(file: str | os.PathLike[str], tree: Any, *, config: Any = None) -> None
 
     The file appears whole or not at all.
 
-    Raises: TypeError, for a leaf that is not a numeric array (a key: save its ``jax.random.key_data``).
+    Raises: TypeError, for a leaf that is not an array of numbers (such as a key).
     """
     from safetensors.numpy import save as serialize
 
@@ -52,7 +52,7 @@ def load(file: str | os.PathLike[str], like: Any) -> Any:
     Raises: ValueError, listing every entry that is missing, left over, or of another shape or
     dtype, or saying that the file is no safetensors file; FileNotFoundError.
     """
-    stored = {name: array for name, array in _open(file)[0].items()}
+    stored, _ = _open(file)
     wanted = paths(like)
     wrong = [f"missing {name}" for name in wanted if name not in stored]
     wrong += [f"left over {name}" for name in stored if name not in wanted]

@@ -24,9 +24,9 @@ class Layer:
         apply(params, state, *inputs, key=None, train=False) -> (outputs, state)
 
     ``params`` is what is trained, ``state`` what is carried from call to call; a layer without one
-    of them returns ``{}`` for it. ``apply`` returns state with the structure, shapes and dtypes that
-    it was given, and the very same arrays when not training. It may take further keyword inputs
-    (a mask, a carry).
+    of them returns ``{}`` for it. ``apply`` returns state with the structure, shapes and dtypes
+    that it was given, and the very same arrays when not training. It may take further keyword
+    inputs (a mask, a carry).
 
     Combinators fill in the rest: ``children`` by name (the name ``""`` adds nothing to a path),
     ``rebuild(children)``, the same layer around others, and ``random``, whether training draws

@@ -36,7 +36,7 @@ def set_path(tree: Any, path: str, value: Any) -> Any:
 def label(tree: Any, patterns: Mapping[str, str]) -> Any:
     """A tree of labels, one an array: that of the first pattern that its path matches.
 
-    ``*`` stands for any part of one name, ``**`` for any number of names. Feeds ``optax.partition``::
+    ``*`` stands for any part of a name, ``**`` for any number of names. For ``optax.partition``::
 
         labels = nn.label(params, {"head/**": "train", "**": "freeze"})
         optimizer = optax.partition({"train": adam, "freeze": optax.set_to_zero()}, labels)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from nnjax.core.errors import LayerValueError, check_positive
 from nnjax.core.layer import Layer, as_layer, changed
@@ -107,7 +108,7 @@ def unstack(tree: Any, n: int | None = None) -> list[Any]:
 def _stacked_init(layer: Layer, n: int):
     def init(key):
         keys = [fold_in(key, index) for index in range(n)]
-        if isinstance(key, jax.core.Tracer):
+        if isinstance(key, Tracer):
             return jax.vmap(layer.init)(jnp.stack(keys))
         copies = [layer.init(k) for k in keys]  # no program to compile, see nnjax.ops.random
         return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *copies)

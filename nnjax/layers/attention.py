@@ -16,7 +16,7 @@ def attention(dim: int, heads: int, *, causal: bool = False, bias: bool = True) 
     ``layer(params, x)`` attends from x to itself, ``layer(params, x, context)`` from x to context.
 
     Shapes: x [..., T, D] -> y [..., T, D]; context [..., S, D]; mask broadcasts to
-        [..., N, T, S], so that [T, S] serves all examples and heads, and [B, 1, 1, S] marks padding.
+        [..., N, T, S]: [T, S] serves all examples and heads, [B, 1, 1, S] marks padding.
     Dtypes: params float32; scores and softmax in float32; mask boolean, True = takes part; a
         query that sees nothing yields what ``out`` makes of zeros.
     Params: query, key, value and out, each a linear(dim, dim).

@@ -1,5 +1,7 @@
 """Dropout: noise that only training has."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -25,7 +27,7 @@ def dropout(dropout_rate: float) -> Layer:
     def init(key):
         return {}, {}
 
-    def apply(params, state, x, *, key=None, train=False):
+    def apply(params, state, x, *, key: Any = None, train=False):
         check_floating(name, "x", x)
         if not train or dropout_rate == 0:
             return x, state

@@ -28,6 +28,8 @@ def embedding(
     def apply(params, state, ids, *, key=None, train=False):
         check_dtype(name, "ids", ids, jnp.integer, "Convert them: ids.astype(jnp.int32).")
         (table,) = check_entries(name, "params", params, embedding=(vocabulary, dim))
+        if jnp.result_type(ids).itemsize < 4:  # too narrow to add the vocabulary to negative ids
+            ids = jnp.asarray(ids, jnp.int32)
         return jnp.take(table, ids, axis=0, mode="fill", fill_value=jnp.nan), state
 
     return Layer(init, apply, name)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from nnjax.core import Layer, check_entries, check_floating, check_positive, check_shape
 from nnjax.core.errors import LayerValueError
 from nnjax.initializers import ones, zeros
+from nnjax.ops.precision import widen
 
 
 def layer_norm(features: int, *, eps: float = 1e-5) -> Layer:
@@ -27,7 +28,7 @@ def layer_norm(features: int, *, eps: float = 1e-5) -> Layer:
         check_floating(name, "x", x)
         check_shape(name, "x", x, (..., features))
         scale, bias = check_entries(name, "params", params, scale=(features,), bias=(features,))
-        h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        h = widen(x)
         h = h - h.mean(-1, keepdims=True)  # two passes; E[x^2] - E[x]^2 cancels at large means
         h = h * jax.lax.rsqrt(jnp.square(h).mean(-1, keepdims=True) + eps)
         return _affine(h, scale, bias).astype(x.dtype), state
@@ -69,11 +70,11 @@ def batch_norm(
         check_shape(name, "x", x, (..., features))
         scale, bias = check_entries(name, "params", params, scale=shape, bias=shape)
         mean, var = check_entries(name, "state", state, mean=shape, var=shape)
-        h = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        h = widen(x)
         if not train:
-            return _affine((h - mean) * jax.lax.rsqrt(var + eps), scale, bias).astype(
-                x.dtype
-            ), state
+            mean, var = mean.astype(h.dtype), var.astype(h.dtype)
+            y = _affine((h - mean) * jax.lax.rsqrt(var + eps), scale, bias)
+            return y.astype(x.dtype), state
 
         copies = 1 if axis_name is None else jax.lax.axis_size(axis_name)
         n = copies * (h.size // features)
@@ -89,7 +90,7 @@ def batch_norm(
         batch_mean = average(h)
         h = h - batch_mean  # two passes; E[x^2] - E[x]^2 cancels at large means
         batch_var = average(jnp.square(h))
-        move = lambda old, new: (decay * old + (1 - decay) * new).astype(old.dtype)
+        move = lambda old, new: decay * old + (1 - decay) * new.astype(old.dtype)
         new_state = {"mean": move(mean, batch_mean), "var": move(var, batch_var * n / (n - 1))}
         y = _affine(h * jax.lax.rsqrt(batch_var + eps), scale, bias)
         return y.astype(x.dtype), jax.lax.stop_gradient(new_state)

@@ -4,11 +4,12 @@ import math
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 
 from nnjax.core import Layer, check_floating, check_positive, check_shape
+from nnjax.core.errors import LayerValueError
 from nnjax.layers.windows import Padding, output_size, per_axis, resolve_padding
 from nnjax.ops import pooling
+from nnjax.ops.precision import widen
 
 
 def max_pool(
@@ -66,9 +67,8 @@ def global_avg_pool(axes: int = 2) -> Layer:
     def apply(params, state, x, *, key=None, train=False):
         check_floating(name, "x", x)
         check_shape(name, "x", x, (..., *[None] * (axes + 1)), "Give it spatial axes and channels.")
-        wide = jnp.promote_types(x.dtype, jnp.float32)
         spatial = tuple(range(x.ndim - 1 - axes, x.ndim - 1))
-        return x.mean(spatial, dtype=wide).astype(x.dtype), state
+        return widen(x).mean(spatial).astype(x.dtype), state
 
     return Layer(init, apply, name)
 
@@ -87,6 +87,11 @@ def _pool(kind: str, op: Callable[..., jax.Array], window, stride, padding) -> L
         check_shape(name, "x", x, (..., *[None] * (axes + 1)), "Give it spatial axes and channels.")
         batch, spatial = x.shape[: -1 - axes], x.shape[-1 - axes : -1]
         pads = tuple(resolve_padding(name, padding, spatial, window, stride))
+        if any(max(pair) >= w for pair, w in zip(pads, window, strict=True)):
+            raise LayerValueError(
+                f"{name}: got padding={padding!r}, expected less than the window on each side. "
+                "A window of nothing but padding has no maximum and no mean."
+            )
         pooled = output_size(name, spatial, window, stride, pads)
         y = op(x.reshape(math.prod(batch), *x.shape[-1 - axes :]), window, stride, pads)
         return y.reshape(*batch, *pooled, x.shape[-1]), state

@@ -11,6 +11,7 @@ from nnjax.core import (
     check_positive,
     check_shape,
 )
+from nnjax.core.errors import LayerValueError
 from nnjax.initializers import Initializer, lecun_normal, orthogonal, zeros
 from nnjax.ops.random import fold_in
 
@@ -63,14 +64,21 @@ def lstm(
         kernel, recurrent, bias = check_entries(name, "params", params, **shapes)
         batch, steps = x.shape[:-2], x.shape[-2]
         if carry is None:
-            dtype = jnp.result_type(x, kernel)
-            carry = (jnp.zeros((*batch, hidden_features), dtype),) * 2
+            # A sum of nothing: zero, but laid out over the devices of a shard_map as x and kernel are.
+            zero = x[..., :0, :0].sum((-2, -1)) + kernel[:0, :0].sum()
+            carry = (jnp.broadcast_to(zero[..., None], (*batch, hidden_features)),) * 2
+        if len(carry) != 2:
+            raise LayerValueError(
+                f"{name}: got carry of {len(carry)} parts, expected two. "
+                "Pass (h, c) as an earlier call returned them."
+            )
         for part, value in zip(("carry[0]", "carry[1]"), carry, strict=True):
             check_shape(name, part, value, (*batch, hidden_features))
         if lengths is None:
             lengths = jnp.full(batch, steps)
         check_dtype(name, "lengths", lengths, jnp.integer, "Count the steps of each example.")
         check_shape(name, "lengths", lengths, batch)
+        lengths = jnp.asarray(lengths, int)  # the dtype of arange, which they are compared with
 
         def step(carry, now):  # the projection of x_t belongs in here: 1.4 times as fast on CPU
             t, x_t = now

@@ -1,25 +1,23 @@
 """Windows over spatial axes: sizes, strides and paddings, as convolution and pooling share them."""
 
 from collections.abc import Sequence
+from numbers import Integral
+from operator import index
 from typing import Any, Literal
 
-from nnjax.core.errors import LayerTypeError, LayerValueError, check_positive
+from nnjax.core.errors import LayerValueError, check_positive
 
 Padding = Literal["SAME", "VALID"] | int | Sequence[int | tuple[int, int]]
 
 
-def per_axis(name: str, argument: str, value: int | Sequence[int], axes: int) -> tuple[int, ...]:
+def per_axis(name: str, argument: str, value: Any, axes: int) -> tuple[int, ...]:
     """One positive integer an axis: a single number stands for ``axes`` axes.
 
     Raises: ValueError, if a sequence has none or more than three entries, or does not fit ``axes``
         where the kernel has fixed them.
     """
-    if isinstance(value, int):
-        values = (value,) * axes
-    elif isinstance(value, Sequence) and not isinstance(value, str):
-        values = tuple(value)
-    else:
-        raise LayerTypeError(f"{name}: got {argument}={value!r}, expected an integer or a tuple.")
+    several = isinstance(value, Sequence) and not isinstance(value, str)
+    values: tuple[Any, ...] = tuple(value) if several else (value,) * axes
     windows = argument in ("kernel_size", "window")  # these say how many axes there are
     if not (1 <= len(values) <= 3 if windows else len(values) == axes):
         expected = "one to three" if windows else str(axes)
@@ -49,15 +47,22 @@ def resolve_padding(
             for size, r, s in zip(spatial, reach, stride, strict=True)
         ]
         return [(total // 2, total - total // 2) for total in totals]
-    if isinstance(padding, int):
-        padding = (padding,) * len(spatial)
-    if isinstance(padding, str) or len(padding) != len(spatial):
+
+    def pair(entry):
+        before, after = (entry, entry) if isinstance(entry, Integral) else entry
+        return index(before), index(after)
+
+    try:
+        sides = (padding,) * len(spatial) if isinstance(padding, Integral) else padding
+        pads = [pair(entry) for entry in sides]
+    except (TypeError, ValueError):
+        pads = []
+    if len(pads) != len(spatial):
         raise LayerValueError(
             f"{name}: got padding={padding!r}, expected 'SAME', 'VALID', an integer, "
             f"or {len(spatial)} integers or (before, after) pairs."
         )
-    pads = [(p, p) if isinstance(p, int) else (p[0], p[1]) for p in padding]
-    if min(min(pair) for pair in pads) < 0:
+    if min(map(min, pads)) < 0:
         raise LayerValueError(f"{name}: got padding={padding!r}, expected nothing negative.")
     return pads
 

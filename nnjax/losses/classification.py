@@ -4,14 +4,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nnjax.core import check_dtype, check_floating, check_shape
+from nnjax.core import check_floating, check_shape
+from nnjax.ops.precision import widen
 
 _ALIKE = "Shapes must be equal, not merely broadcast: add or remove an axis."
 
 
 def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """``-log softmax(logits)[label]`` for integer labels, ``-sum(labels * log softmax(logits))`` for
-    probabilities.
+    """``-sum(labels * log softmax(logits))``, or ``-log softmax(logits)[label]`` for integers.
 
     Shapes: logits [..., C]; labels [...] of integers, or [..., C] of probabilities -> [...].
     Dtypes: computed and returned in float32 or wider. A label outside [0, C) gives NaN.
@@ -20,16 +20,18 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """
     name = "softmax_cross_entropy"
     check_floating(name, "logits", logits)
-    logits = _widen(logits)
+    check_shape(name, "logits", logits, (..., None), "Give it an axis of classes.")
+    logits = widen(logits)
     if jnp.issubdtype(jnp.result_type(labels), jnp.integer):
         fix = "Integer labels have no class axis; probabilities are floating."
         check_shape(name, "labels", labels, logits.shape[:-1], fix)
+        labels = jnp.asarray(labels, int)  # uint8 cannot be compared with 256 classes
         inside = (labels >= 0) & (labels < logits.shape[-1])
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.where(inside, labels, 0))
         return jnp.where(inside, loss, jnp.nan)
     check_floating(name, "labels", labels)
     check_shape(name, "labels", labels, logits.shape, _ALIKE)
-    return optax.softmax_cross_entropy(logits, _widen(labels))
+    return optax.softmax_cross_entropy(logits, jnp.asarray(labels, logits.dtype))
 
 
 def sigmoid_binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -43,8 +45,5 @@ def sigmoid_binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Ar
     name = "sigmoid_binary_cross_entropy"
     check_floating(name, "logits", logits)
     check_shape(name, "labels", labels, jnp.shape(logits), _ALIKE)
-    return optax.sigmoid_binary_cross_entropy(_widen(logits), _widen(labels))
-
-
-def _widen(x: jax.Array) -> jax.Array:
-    return jnp.asarray(x, jnp.promote_types(jnp.result_type(x), jnp.float32))
+    logits = widen(logits)
+    return optax.sigmoid_binary_cross_entropy(logits, jnp.asarray(labels, logits.dtype))

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from nnjax.core import check_floating, check_shape
+from nnjax.ops.precision import widen
 
 
 def squared_error(predictions: jax.Array, targets: jax.Array) -> jax.Array:
@@ -19,5 +20,5 @@ def squared_error(predictions: jax.Array, targets: jax.Array) -> jax.Array:
     fix = "Shapes must be equal, not merely broadcast: targets[:, None] or predictions[:, 0]."
     check_floating(name, "predictions", predictions)
     check_shape(name, "targets", targets, jnp.shape(predictions), fix)
-    dtype = jnp.promote_types(jnp.result_type(predictions), jnp.float32)
-    return optax.squared_error(jnp.asarray(predictions, dtype), jnp.asarray(targets, dtype))
+    predictions = widen(predictions)
+    return optax.squared_error(predictions, jnp.asarray(targets, predictions.dtype))

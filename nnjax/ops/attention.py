@@ -20,7 +20,8 @@ def dot_product_attention(
 
     Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, equation 1.
     """
-    y = jax.nn.dot_product_attention(query, key, value, mask=mask, is_causal=causal)
+    with jax.numpy_dtype_promotion("standard"):  # JAX asks for float32 scores by promotion
+        y = jax.nn.dot_product_attention(query, key, value, mask=mask, is_causal=causal)
     if mask is None:  # causal alone leaves every query at least the first key
         return y
     if causal:

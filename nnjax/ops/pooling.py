@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Num
 
+from nnjax.ops.precision import widen
+
 Pads = Sequence[tuple[int, int]]
 
 
@@ -46,11 +48,11 @@ def avg_pool(
 
     Sums are taken in float32 or wider, whatever x is; the result has x.dtype.
     """
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    windows = _windows(window, stride, pads)
-    total = jax.lax.reduce_window(x.astype(wide), np.array(0, wide), jax.lax.add, *windows)
-    one_image = np.ones((1, *x.shape[1:-1], 1), wide)
-    count = jax.lax.reduce_window(one_image, np.array(0, wide), jax.lax.add, *windows)
+    h, windows = widen(x), _windows(window, stride, pads)
+    zero = np.array(0, h.dtype)
+    total = jax.lax.reduce_window(h, zero, jax.lax.add, *windows)
+    one_image = np.ones((1, *x.shape[1:-1], 1), h.dtype)
+    count = jax.lax.reduce_window(one_image, zero, jax.lax.add, *windows)
     return (total / count).astype(x.dtype)
 
 

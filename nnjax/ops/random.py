@@ -1,4 +1,4 @@
-"""Random numbers for initializers: ``jax.random``'s own values, without compiling a program a shape.
+"""Random numbers for initializers: ``jax.random``'s values, without a program a shape to compile.
 
 ``jax.random.normal(key, shape)`` compiles a threefry program for every new shape, about 0.4 s each
 on a CPU: most of the time from process start to the first training step. For a concrete key the
@@ -13,24 +13,25 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-Key = jax.Array
+from jax.core import Tracer
 
 # From about here a compiled program repays its compilation (NumPy hashes 20 M numbers a second).
 HOST_LIMIT = 2**22
 
 
-def fold_in(key: Key, data: Any) -> Key:
+def fold_in(key: jax.Array, data: Any) -> jax.Array:
     """``jax.random.fold_in(key, data)``: the key number ``data`` derived from ``key``."""
     pair = None if isinstance(data, jax.Array) else _host_key(key)
     if pair is None:
         return jax.random.fold_in(key, data)
-    zero, word = np.uint32([0]), np.uint32([data & 0xFFFFFFFF])
-    folded = np.concatenate(_threefry(pair, zero, word))
-    return jax.random.wrap_key_data(folded, impl="threefry2x32")
+    word = np.array([data], np.uint32)
+    folded = np.concatenate(_threefry(pair, np.zeros_like(word), word))
+    return jax.random.wrap_key_data(jnp.asarray(folded), impl="threefry2x32")
 
 
-def uniform(key: Key, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0) -> jax.Array:
+def uniform(
+    key: jax.Array, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0
+) -> jax.Array:
     """``jax.random.uniform(key, shape, minval=low, maxval=high)`` in float32."""
     pair = _host_key(key)
     if pair is None or math.prod(shape) > HOST_LIMIT:
@@ -38,7 +39,7 @@ def uniform(key: Key, shape: tuple[int, ...], low: float = 0.0, high: float = 1.
     return jnp.asarray(_uniform(_bits(pair, shape), low, high))
 
 
-def normal(key: Key, shape: tuple[int, ...]) -> jax.Array:
+def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """``jax.random.normal(key, shape)`` in float32."""
     pair = _host_key(key)
     if pair is None or math.prod(shape) > HOST_LIMIT:
@@ -47,8 +48,8 @@ def normal(key: Key, shape: tuple[int, ...]) -> jax.Array:
     return jnp.asarray(np.float32(math.sqrt(2)) * _erf_inv(_uniform(_bits(pair, shape), low, 1.0)))
 
 
-def truncated_normal(key: Key, shape: tuple[int, ...], low: float, high: float) -> jax.Array:
-    """``jax.random.truncated_normal(key, low, high, shape)`` in float32: normal given (low, high)."""
+def truncated_normal(key: jax.Array, shape: tuple[int, ...], low: float, high: float) -> jax.Array:
+    """``jax.random.truncated_normal(key, low, high, shape)`` in float32."""
     pair = _host_key(key)
     if pair is None or math.prod(shape) > HOST_LIMIT:
         return jax.random.truncated_normal(key, low, high, shape, jnp.float32)
@@ -58,16 +59,17 @@ def truncated_normal(key: Key, shape: tuple[int, ...], low: float, high: float) 
     return jnp.asarray(np.clip(f32(math.sqrt(2)) * _erf_inv(u), *inside))
 
 
-def _host_key(key: Key) -> np.ndarray | None:
+def _host_key(key: jax.Array) -> np.ndarray | None:
     """The two words of a concrete threefry key; None where only ``jax.random`` will do."""
-    host = (
-        not isinstance(key, jax.core.Tracer)
-        and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-        and key.shape == ()
-        and str(jax.random.key_impl(key)) == "threefry2x32"
-        and jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]  # a public flag
-    )
-    return np.asarray(jax.random.key_data(key)) if host else None
+    if (
+        isinstance(key, Tracer)
+        or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+        or str(jax.random.key_impl(key)) != "threefry2x32"
+        or not jax.config.jax_threefry_partitionable  # type: ignore  # flags are added at run time
+    ):
+        return None
+    words = jax.random.key_data(key)
+    return None if isinstance(words, Tracer) else np.asarray(words)  # it is one inside a jit
 
 
 def _bits(pair: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -81,7 +83,7 @@ def _bits(pair: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _threefry(pair: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Threefry-2x32, 20 rounds (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3")."""
+    """Threefry-2x32, 20 rounds (Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405)."""
     k0, k1 = (np.array([word], np.uint32) for word in pair)  # arrays wrap around in silence
     schedule = (k0, k1, k0 ^ k1 ^ np.uint32(0x1BD11BDA))
     x, y = x + schedule[0], y + schedule[1]
@@ -95,10 +97,11 @@ def _threefry(pair: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarra
 
 
 def _uniform(bits: np.ndarray, low: Any, high: Any) -> np.ndarray:
-    """23 random bits become the mantissa of a number in [1, 2), which is then moved to [low, high)."""
+    """23 bits become the mantissa of a number in [1, 2), which is moved to [low, high)."""
     low, high = np.float32(low), np.float32(high)
     unit = ((bits >> np.uint32(9)) | np.uint32(0x3F800000)).view(np.float32) - np.float32(1)
-    return np.maximum(low, unit * (high - low) + low)
+    moved = unit.astype(np.float64) * (high - low) + low  # XLA, too, rounds product and sum once
+    return np.maximum(low, moved.astype(np.float32))
 
 
 def _erf_inv(x: np.ndarray) -> np.ndarray:

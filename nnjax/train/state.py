@@ -22,7 +22,7 @@ class TrainState(NamedTuple):
 
 
 def init_state(model: Layer, optimizer: optax.GradientTransformation, key: jax.Array) -> TrainState:
-    """The state before the first step; parameters and the noise of training have keys of their own."""
+    """The state before the first step. Parameters and the noise of training have a key each."""
     params, state = model.init(fold_in(key, 0))
     step = jnp.asarray(np.int32(0))  # jnp.zeros compiles a program
     return TrainState(params, state, optimizer.init(params), step, fold_in(key, 1))

@@ -1,0 +1,13 @@
+"""Settings of every test: eight CPU devices, strict dtype promotion, full-precision products."""
+
+import os
+
+# Before jax starts. Sharded steps on more devices than cores deadlock with the default thread pool.
+os.environ["PJRT_NPROC"] = "64"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import jax
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_default_matmul_precision", "highest")

@@ -1,0 +1,142 @@
+"""attention: parity with float64 NumPy under every mask, large scores, gradients, bfloat16."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import nnjax as nn
+from tests.layers.numerics import bf16, check_gradients, close, f64, moved, numbers
+
+DIM, HEADS = 6, 2
+LAYER, CAUSAL = nn.attention(DIM, HEADS), nn.attention(DIM, HEADS, causal=True)
+PARAMS = moved(LAYER.init(jax.random.key(0))[0])
+
+
+def np_attention(params, x, context=None, mask=True, causal=False):
+    """x [B, T, D], head by head, one query at a time; a query that sees no key gets zeros."""
+    context = x if context is None else context
+    linear = lambda part, h: h @ params[part]["kernel"] + params[part].get("bias", 0.0)
+    q, k, v = linear("query", x), linear("key", context), linear("value", context)
+    mask = np.broadcast_to(mask, (len(x), HEADS, x.shape[1], context.shape[1]))
+    size, y = DIM // HEADS, np.zeros_like(x)
+    for b, head, t in np.ndindex(*mask.shape[:3]):
+        features = slice(head * size, (head + 1) * size)
+        sees = mask[b, head, t] & (np.arange(mask.shape[3]) <= t if causal else True)
+        if sees.any():
+            scores = k[b, sees][:, features] @ q[b, t, features] / np.sqrt(size)
+            weights = np.exp(scores - scores.max())
+            y[b, t, features] = weights / weights.sum() @ v[b, sees][:, features]
+    return linear("out", y)
+
+
+def some(*shape):
+    """A mask, about half of it True."""
+    return np.random.default_rng(2).random(shape) < 0.5
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    "mask",
+    [True, some(4, 4), some(2, 1, 1, 4), some(HEADS, 1, 4), some(2, HEADS, 4, 4), some(4, 1)],
+    ids=["none", "T S", "padding", "by head", "all axes", "by query"],
+)
+def test_self_attention(causal, mask):
+    x = numbers(2, 4, DIM)
+    named = {} if mask is True else {"mask": jnp.asarray(mask)}
+    y = (CAUSAL if causal else LAYER)(PARAMS, x, **named)
+    close(y, np_attention(f64(PARAMS), f64(x), mask=mask, causal=causal))
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("keys", [1, 3, 7])
+def test_cross_attention(causal, keys):
+    x, context, mask = numbers(2, 4, DIM), numbers(2, keys, DIM, seed=1), some(2, 1, 4, keys)
+    layer = CAUSAL if causal else LAYER
+    close(
+        layer(PARAMS, x, context, mask=jnp.asarray(mask)),
+        np_attention(f64(PARAMS), f64(x), f64(context), mask, causal),
+    )
+
+
+@pytest.mark.parametrize("batch", [(), (0,), (2, 3)])
+def test_any_number_of_batch_axes(batch):
+    x, mask = numbers(*batch, 4, DIM), some(4, 4)
+    want = np_attention(f64(PARAMS), f64(x).reshape(-1, 4, DIM), mask=mask)
+    close(LAYER(PARAMS, x, mask=jnp.asarray(mask)), want.reshape(x.shape))
+
+
+def test_without_biases():
+    layer = nn.attention(DIM, HEADS, bias=False)
+    params, x = layer.init(jax.random.key(0))[0], numbers(2, 4, DIM)
+    assert {tuple(p) for p in params.values()} == {("kernel",)}
+    close(layer(params, x), np_attention(f64(params), f64(x)))
+
+
+def test_the_future_does_not_reach_the_past():
+    x = numbers(1, 5, DIM)
+    y = CAUSAL(PARAMS, x)
+    changed = CAUSAL(PARAMS, x.at[:, 3:].set(1e4))
+    assert (y[:, :3] == changed[:, :3]).all() and (y[:, 3:] != changed[:, 3:]).any()
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 4), (2, 0, 4), (2, 4, 0)], ids=["masked", "T=0", "S=0"])
+def test_a_query_that_sees_nothing_gives_the_bias_and_finite_gradients(shape):
+    batch, queries, keys = shape
+    x, context = numbers(batch, queries, DIM), numbers(batch, keys, DIM, seed=1)
+    blind = jnp.zeros((queries, keys), bool)
+    f = lambda p, x, context: LAYER(p, x, context, mask=blind)
+    y, pull = jax.vjp(f, PARAMS, x, context)
+    close(y, np.broadcast_to(f64(PARAMS)["out"]["bias"], x.shape))
+    _, dx, dcontext = pull(jnp.ones_like(y))
+    assert not dx.any() and not dcontext.any()
+
+
+@pytest.mark.parametrize("part", ["query", "key"])
+def test_scores_in_the_ten_thousands(part):
+    params = PARAMS | {part: jax.tree.map(lambda p: 3e4 * p, PARAMS[part])}
+    x, mask = numbers(2, 4, DIM), some(2, 1, 1, 4)
+    y = LAYER(params, x, mask=jnp.asarray(mask))
+    # float32 rounds scores of 1e4 by 1e-3, which near ties passes on to the weights
+    close(y, np_attention(f64(params), f64(x), mask=mask), atol=5e-3)
+
+
+def test_gradients():
+    mask = jnp.array([[True, False, True], [False] * 3, [True] * 3])
+    check_gradients(  # float32 softmax, whatever x is: steps must be large against its rounding
+        lambda p, x: CAUSAL(p, x, mask=mask),
+        PARAMS,
+        numbers(1, 3, DIM),
+        eps=1e-2,
+        atol=1e-3,
+        rtol=1e-3,
+    )
+
+
+def test_bfloat16_takes_the_softmax_in_float32():
+    # 512 keys of near equal weight: in bfloat16 their sum would stick at 256
+    x = numbers(1, 512, DIM, mean=1.0, scale=0.1)
+    params, x = bf16((PARAMS, x))
+    y = LAYER(params, x)
+    assert y.dtype == jnp.bfloat16
+    # roundings of value, its weighted mean, out's product and sum: values of size 2
+    close(y, np_attention(f64(params), f64(x)), rtol=2.0**-6, atol=2.0**-6)
+
+
+def test_messages():
+    with pytest.raises(
+        ValueError, match=r"attention\(6, 4\): got heads=4, expected a divisor of dim"
+    ):
+        nn.attention(6, 4)
+    with pytest.raises(
+        TypeError, match=r"attention\(6, 2\): got mask of dtype float32, expected bo"
+    ):
+        LAYER(PARAMS, numbers(4, 6), mask=jnp.ones((4, 4)))
+    with pytest.raises(
+        ValueError, match=r"got mask of shape \(2, 4\), .* mask\[:, None, None, :\]"
+    ):
+        LAYER(PARAMS, numbers(2, 4, 6), mask=jnp.ones((2, 4), bool))
+    with pytest.raises(
+        ValueError, match=r"got context of shape \(3, 4, 6\), expected \[2, \*, 6\]"
+    ):
+        LAYER(PARAMS, numbers(2, 4, 6), numbers(3, 4, 6))
