@@ -21,38 +21,37 @@ def train(settings: Training) -> float:
     config = to_config(settings)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     out = settings.out or Path("runs") / f"{config['model']}-{settings.data}-{stamp}"
-    _check(settings)
     data = nn.data.load(settings.data, seed=settings.seed)
+    _check(settings, len(data.train.targets))
     model = _model(settings, data)
     steps = settings.epochs * (len(data.train.targets) // settings.batch_size)
-    folder = RunFolder(out, overwrite=settings.overwrite)
-    folder.write_json("config.json", config)
-    report.show(nn.summary(model, data.train.inputs.shape[1:]), "")
+    with RunFolder(out, overwrite=settings.overwrite) as folder:
+        folder.write_json("config.json", config)
+        report.show(nn.summary(model, data.train.inputs.shape[1:]), "")
 
-    def keep(train_state, rows):
-        folder.write_csv("metrics.csv", rows)
-        with folder.writing("weights.safetensors") as path:
-            trees = {"params": train_state.params, "state": train_state.state}
-            nn.save(path, trees, config=config)
+        def keep(train_state, rows):
+            folder.write_csv("metrics.csv", rows)
+            with folder.writing("weights.safetensors") as path:
+                trees = {"params": train_state.params, "state": train_state.state}
+                nn.save(path, trees, config=config)
 
-    train_state, rows = nn.train.fit(
-        model,
-        nn.losses.softmax_cross_entropy,
-        settings.make_optimizer(steps),
-        data.train,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        validation=data.validation,
-        metrics={"accuracy": nn.train.accuracy},
-        on_epoch=keep,
-    )
-    predicted = _predict(model, train_state.params, train_state.state, data)
-    with folder.writing("curves.png") as path:
-        report.plot_curves(rows, path)
-    with folder.writing("confusion.png") as path:
-        report.plot_confusion(data.test.targets, predicted, data.classes, path)
-    folder.close()
+        train_state, rows = nn.train.fit(
+            model,
+            nn.losses.softmax_cross_entropy,
+            settings.make_optimizer(steps),
+            data.train,
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            validation=data.validation,
+            metrics={"accuracy": nn.train.accuracy},
+            on_epoch=keep,
+        )
+        predicted = _predict(model, train_state.params, train_state.state, data)
+        with folder.writing("curves.png") as path:
+            report.plot_curves(rows, path)
+        with folder.writing("confusion.png") as path:
+            report.plot_confusion(data.test.targets, predicted, data.classes, path)
     report.show(report.test_table(data.test.targets, predicted, data.classes))
     report.show(f"run folder: {out}")
     return float(np.mean(predicted == data.test.targets))
@@ -103,13 +102,14 @@ def devices(require: Literal["cpu", "gpu", "tpu"] | None) -> str:
     return found
 
 
-def _check(settings: Training) -> None:
-    for name in ("epochs", "batch_size"):
-        if getattr(settings, name) < 1:
-            got = f"--{name.replace('_', '-')} {getattr(settings, name)}"
-            raise CommandError(f"got {got}, expected at least 1.")
-    if settings.seed < 0:
-        raise CommandError(f"got --seed {settings.seed}, expected 0 or more.")
+def _check(settings: Training, examples: int) -> None:
+    bounds = {"epochs": (1, None), "batch_size": (1, examples), "seed": (0, None)}
+    for name, (low, high) in bounds.items():
+        value = getattr(settings, name)
+        if value < low or (high is not None and value > high):
+            expected = f"at least {low}" if high is None else f"{low} to {high}"
+            option = f"--{name.replace('_', '-')}"
+            raise CommandError(f"got {option} {value}, expected {expected}.")
 
 
 def _model(settings: Training, data: nn.data.Dataset) -> nn.Layer:

@@ -20,12 +20,23 @@ class RunFolder:
     def __init__(self, path: Path, *, overwrite: bool = False):
         self.path = path
         self._unfinished = path.parent / f".{path.name}.unfinished"
-        if path.exists() and any(path.iterdir()) and not overwrite:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._unfinished.mkdir(exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or error
+            raise CommandError(f"cannot write to {path}: {reason}. Give another --out.") from None
+        if any(path.iterdir()) and not overwrite:
+            self.__exit__()
             raise CommandError(f"{path} is not empty. Give another --out, or add --overwrite.")
-        path.mkdir(parents=True, exist_ok=True)
-        self._unfinished.mkdir(exist_ok=True)
         for name in FILES:
             (path / name).unlink(missing_ok=True)
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._unfinished, ignore_errors=True)
 
     @contextlib.contextmanager
     def writing(self, name: str) -> Iterator[Path]:
@@ -42,6 +53,3 @@ class RunFolder:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)
-
-    def close(self) -> None:
-        shutil.rmtree(self._unfinished, ignore_errors=True)

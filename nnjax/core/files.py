@@ -25,7 +25,8 @@ def save(file: str | os.PathLike[str], tree: Any, *, config: Any = None) -> None
 
     arrays = {}
     for path, leaf in paths(tree).items():
-        if jnp.issubdtype(getattr(leaf, "dtype", np.asarray(leaf).dtype), jax.dtypes.prng_key):
+        dtype = leaf.dtype if hasattr(leaf, "dtype") else np.asarray(leaf).dtype
+        if jnp.issubdtype(dtype, jax.dtypes.prng_key):
             raise LayerTypeError(f"{path}: got a key, expected numbers. Save jax.random.key_data.")
         arrays[path] = np.ascontiguousarray(leaf).reshape(np.shape(leaf))
         if arrays[path].dtype.kind in "OUS":

@@ -64,7 +64,7 @@ def lstm(
         kernel, recurrent, bias = check_entries(name, "params", params, **shapes)
         batch, steps = x.shape[:-2], x.shape[-2]
         if carry is None:
-            # A sum of nothing: zero, but laid out over the devices of a shard_map as x and kernel are.
+            # A sum of nothing: zero, but one that varies over devices as x and kernel do.
             zero = x[..., :0, :0].sum((-2, -1)) + kernel[:0, :0].sum()
             carry = (jnp.broadcast_to(zero[..., None], (*batch, hidden_features)),) * 2
         if len(carry) != 2:

@@ -15,7 +15,7 @@ class NonFiniteLossError(ArithmeticError):
 
     def __init__(self, step: int, value: float, where: str):
         super().__init__(
-            f"the loss was {value} at step {step}; first non-finite: {where}. "
+            f"the loss was {value} at step {step}, counted from 0; first non-finite: {where}. "
             "Lower the learning rate, clip gradients (optax.clip_by_global_norm), or look at the "
             "inputs of that step."
         )
@@ -30,7 +30,7 @@ def first_nonfinite(
     key: jax.Array | None = None,
     train: bool = False,
 ) -> str | None:
-    """What is the first to be NaN or infinite: ``"parameter linear_0/kernel"``, or None if nothing is.
+    """What is first to be NaN or infinite: ``"parameter linear_0/kernel"``; None if nothing is.
 
     Looks at parameters, then state, then inputs, then the output of every layer in the order of
     computation. Runs the model once, layer by layer, so it is slow and shows the true order.

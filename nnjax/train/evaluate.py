@@ -52,7 +52,7 @@ def make_evaluate(model: Layer, metrics: Mapping[str, Loss], *, batch_size: int 
 
 
 def make_predict(model: Layer, *, batch_size: int = 512) -> Predict:
-    """A function ``predict(params, state, inputs) -> outputs`` for as many examples as one likes."""
+    """A function ``predict(params, state, inputs) -> outputs`` for any number of examples."""
     apply = jax.jit(lambda params, state, inputs: model(params, inputs, state=state))
 
     def predict(params, state, inputs):

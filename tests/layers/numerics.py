@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.test_util import check_grads
 
-# Rounding to bfloat16 moves a number by at most 2**-8 of it. A product is rounded, then its sum with
-# the bias, which may be near zero: hence twice that, and an absolute part.
+# Rounding to bfloat16 moves a number by at most 2**-8 of it. A product is rounded, then its sum
+# with the bias, which may be near zero: hence twice that, and an absolute part.
 BFLOAT16 = {"rtol": 2.0**-7, "atol": 2.0**-7}
 
 
@@ -42,13 +42,11 @@ def close(got: Any, want: Any, rtol: float = 1e-5, atol: float = 1e-6) -> None:
         np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
 
 
-def check_gradients(f: Callable[..., Any], *args: Any, **tolerances: Any) -> None:
-    """Forward and reverse mode agree with finite differences, to order 2.
+def check_gradients(f: Callable[..., Any], *args: Any, order: int = 2, **tolerances: Any) -> None:
+    """Forward and reverse mode agree with finite differences, and their derivatives up to order.
 
     In float64, as differences of float32 numbers are too noisy at order 2.
     """
     wide = lambda tree: jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), tree)
     with jax.enable_x64(True):
-        check_grads(
-            lambda *args: f(*wide(args)), wide(args), 2, **tolerances
-        )  # it calls f with NumPy
+        check_grads(jax.jit(f), wide(args), order, **tolerances)
