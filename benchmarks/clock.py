@@ -12,6 +12,7 @@ import os
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -60,6 +61,18 @@ def race(sides: Mapping[str, Callable[[], Parts]], rounds: int, bars: Bars) -> l
     return [row(name) for name in names]
 
 
+class Laps:
+    """The seconds between marks, each under the name of what has just ended."""
+
+    def __init__(self, start: float | None = None):
+        self.parts: Parts = {}
+        self._last = time.monotonic() if start is None else start  # one clock for all processes
+
+    def mark(self, part: str) -> None:
+        now = time.monotonic()
+        self.parts[part], self._last = now - self._last, now
+
+
 def seconds(call: Callable[[], Any], calls: int = 1) -> float:
     """Wall time of one of ``calls`` calls in a row, the wait for the last result included."""
     import jax
@@ -69,6 +82,14 @@ def seconds(call: Callable[[], Any], calls: int = 1) -> float:
         result = call()
     jax.block_until_ready(result)
     return (time.perf_counter() - start) / calls
+
+
+def python(code: str) -> str:
+    """What a new Python process that runs ``code`` prints, benchmarks and nnjax importable."""
+    env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed nnjax is bytecode, so let it be here
+    done = subprocess.run([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, check=True)
+    return done.stdout.decode()
 
 
 def check_same(what: str, ours: Any, theirs: Any, *, rtol: float = 1e-5, atol: float = 1e-6):

@@ -57,7 +57,9 @@ def both_sides(leaves: int):
     ours = nn.train.init_state(model, optimizer, jax.random.key(0))
     params = [jax.tree.map(jnp.copy, ours.params[name]) for name in names]
     theirs = params, optimizer.init(params)
-    our_step = jax.jit(nn.train.make_step(model, nn.losses.squared_error, optimizer), donate_argnums=0)
+    our_step = jax.jit(
+        nn.train.make_step(model, nn.losses.squared_error, optimizer), donate_argnums=0
+    )
 
     def objective(params, x, y):
         for layer in params[:BUSY]:

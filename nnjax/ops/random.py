@@ -36,7 +36,7 @@ def uniform(
     pair = _host_key(key)
     if pair is None or math.prod(shape) > HOST_LIMIT:
         return jax.random.uniform(key, shape, jnp.float32, low, high)
-    return jnp.asarray(_uniform(_bits(pair, shape), low, high))
+    return jnp.asarray(_uniform(_bits(pair, shape), low, high).reshape(shape))
 
 
 def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
@@ -45,7 +45,8 @@ def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     if pair is None or math.prod(shape) > HOST_LIMIT:
         return jax.random.normal(key, shape, jnp.float32)
     low = np.nextafter(np.float32(-1), np.float32(0))
-    return jnp.asarray(np.float32(math.sqrt(2)) * _erf_inv(_uniform(_bits(pair, shape), low, 1.0)))
+    draw = np.float32(math.sqrt(2)) * _erf_inv(_uniform(_bits(pair, shape), low, 1.0))
+    return jnp.asarray(draw.reshape(shape))
 
 
 def truncated_normal(key: jax.Array, shape: tuple[int, ...], low: float, high: float) -> jax.Array:
@@ -56,7 +57,7 @@ def truncated_normal(key: jax.Array, shape: tuple[int, ...], low: float, high: f
     u = _uniform(_bits(pair, shape), math.erf(low / math.sqrt(2)), math.erf(high / math.sqrt(2)))
     f32 = np.float32
     inside = np.nextafter(f32(low), f32(np.inf)), np.nextafter(f32(high), f32(-np.inf))
-    return jnp.asarray(np.clip(f32(math.sqrt(2)) * _erf_inv(u), *inside))
+    return jnp.asarray(np.clip(f32(math.sqrt(2)) * _erf_inv(u), *inside).reshape(shape))
 
 
 def _host_key(key: jax.Array) -> np.ndarray | None:
@@ -73,13 +74,13 @@ def _host_key(key: jax.Array) -> np.ndarray | None:
 
 
 def _bits(pair: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Element i is the xor of the two words of threefry(key, i)."""
+    """Flat; element i is the xor of the two words of threefry(key, i)."""
     bits = np.empty(math.prod(shape), np.uint32)
     for start in range(0, bits.size, 2**15):  # a piece that stays in the cache
         low = np.arange(start, min(start + 2**15, bits.size), dtype=np.uint32)
         x, y = _threefry(pair, np.zeros_like(low), low)
         np.bitwise_xor(x, y, out=bits[start : start + low.size])
-    return bits.reshape(shape)
+    return bits
 
 
 def _threefry(pair: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,7 @@
 """attention: parity with float64 NumPy under every mask, large scores, gradients, bfloat16."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +16,7 @@ PARAMS = moved(LAYER.init(jax.random.key(0))[0])
 attend, attend_causally = jax.jit(LAYER), jax.jit(CAUSAL)  # one program compiles sooner than many
 
 
-def np_attention(params, x, context=None, mask=True, causal=False):
+def np_attention(params, x, context=None, mask: Any = True, causal=False):
     """x [B, T, D], head by head, one query at a time; a query that sees no key gets zeros."""
     context = x if context is None else context
     linear = lambda part, h: h @ params[part]["kernel"] + params[part].get("bias", 0.0)

@@ -84,16 +84,16 @@ def test_parity(case, kind):
 def test_max_gradient_goes_to_the_first_of_the_largest(case):
     size, window, options = CASES[case]
     x = jnp.round(numbers(2, *size, 3))  # few values: most windows hold a tie
-    y, pull = jax.vjp(lambda x: nn.max_pool(window, **options)({}, x), x)
-    cotangent = numbers(*y.shape, seed=1)
-    want = np_max_pool_gradient(f64(x), f64(cotangent), *explicit(window, options))
-    close(pull(cotangent)[0], want)
+    f = lambda x: nn.max_pool(window, **options)({}, x)
+    cotangent = numbers(*jax.eval_shape(f, x).shape, seed=1)
+    got = jax.jit(jax.grad(lambda x: (f(x) * cotangent).sum()))(x)
+    close(got, np_max_pool_gradient(f64(x), f64(cotangent), *explicit(window, options)))
 
 
 @pytest.mark.parametrize("make", [nn.max_pool, nn.avg_pool])
 def test_gradients(make):
-    x = jax.random.permutation(jax.random.key(0), 18).reshape(1, 3, 3, 2)  # no ties to cross
-    check_gradients(lambda x: jnp.sin(make(2, stride=1, padding=1)({}, x)), x)
+    x = np.random.default_rng(0).permutation(10).reshape(1, 5, 2)  # no ties to cross
+    check_gradients(lambda x: jnp.sin(make((2,), stride=1, padding=1)({}, x)), x)
 
 
 @pytest.mark.parametrize("make", [nn.max_pool, nn.avg_pool])

@@ -1,0 +1,81 @@
+"""Every code block of README and docs runs, and every command in them is one that exists."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import jax
+import pytest
+
+from nnjax.cli.main import main
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return [body for kind, body in BLOCK.findall(page.read_text()) if kind == language]
+
+
+def commands(page: Path, language: str) -> list[str]:
+    lines = "\n".join(blocks(page, language)).splitlines()
+    return [command.strip() for line in lines for command in line.split("#")[0].split("&&")]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with jax.numpy_dtype_promotion("standard"):  # as a reader has it; optax is not strict
+        yield
+
+
+def test_every_block_has_a_known_language():
+    known = {"python", "bash", "bash slow", "text"}
+    assert {kind for page in PAGES for kind, _ in BLOCK.findall(page.read_text())} <= known
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_python_blocks_run(page, capsys):
+    namespace: dict[str, object] = {}
+    for block in blocks(page, "python"):
+        exec(compile(block, str(page), "exec"), namespace)
+    if page.stem == "layers":  # the page shows what its block printed
+        (shown,) = blocks(page, "text")
+        assert shown in capsys.readouterr().out
+    if page.stem == "README":
+        assert re.search(r"^0\.9[6-9]", capsys.readouterr().out, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_nnjax_commands_run(page):
+    for command in commands(page, "bash"):
+        if command.startswith(("nnjax ", ".venv/bin/nnjax ")):
+            assert main(shlex.split(command)[1:]) == 0, command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_other_commands_exist(page):
+    """pip and pytest lines are run by .ci/run, benchmarks by tests/benchmarks, at small size."""
+    for command in commands(page, "bash") + commands(page, "bash slow"):
+        words = [word for word in shlex.split(command) if "=" not in word or word[0] == "-"]
+        match words:
+            case ["python", "-m", module, *_] if module.startswith("benchmarks."):
+                assert importlib.util.find_spec(module), command
+            case ["python", script, *_]:
+                assert (ROOT / script).is_file(), command
+            case [".venv/bin/python", "-m", "pytest", *_] | ["nnjax" | ".venv/bin/nnjax", *_]:
+                pass
+            case ["python3", "-m", "venv", ".venv"] | [".venv/bin/pip", "install", *_]:
+                pass
+            case ["nnjax" | ".venv/bin/pre-commit", "install"] | []:
+                pass
+            case _:
+                raise AssertionError(f"{page.name}: {command}")
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -1,0 +1,39 @@
+"""The examples run and reach the figures that they state."""
+
+import runpy
+from pathlib import Path
+
+import jax
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture(autouse=True)
+def as_a_reader_has_it():
+    with jax.numpy_dtype_promotion("standard"):  # optax is not strict
+        yield
+
+
+def test_plain_loop():
+    accuracy = runpy.run_path(str(EXAMPLES / "plain_loop.py"))["main"]()
+    assert 0.96 <= accuracy <= 1
+
+
+def test_first_networks():
+    networks = runpy.run_path(str(EXAMPLES / "first_networks.py"))
+    assert networks["one_neuron"]() == 1
+    assert networks["xor"]() == 1
+    assert networks["classifier"]() > 0.99
+    for hidden in ((8,), (32, 16, 8)):
+        sizes = (20, *hidden, 3)
+        expected = sum((a + 1) * b for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        count, loss = networks["any_mlp"](*hidden)
+        assert count == expected and loss < 0.5
+    assert networks["regression"]() < 0.01
+    assert networks["backward_by_hand"]() < 1e-6
+
+
+def test_every_example_is_tested():
+    tested = Path(__file__).read_text()
+    assert all(script.name in tested for script in EXAMPLES.glob("*.py"))
