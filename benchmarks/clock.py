@@ -1,4 +1,4 @@
-"""What the benchmarks share: sides timed in turn, medians, and a header that says where and of what.
+"""What the benchmarks share: sides timed in turn, medians, a header that says where and of what.
 
 Only the standard library is imported at the top, so that a timed process may import its benchmark.
 """

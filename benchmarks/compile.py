@@ -1,10 +1,11 @@
 """How long until the first step of a deep transformer is done, and does depth matter?
 
-The blocks of a transformer (dim 128, 4 heads, 64 tokens, batch 2) under ``nn.repeat``, 1 and 48 of
-them, against the same sums written by hand as one ``lax.scan`` over the same stacked weights. There
-is no embedding or head: they would cost the same at any depth and flatter the ratio. Time runs
-from a fresh ``jax.jit`` with cleared caches to the end of the first Adam step: trace, lower, compile
-and run, where 48 blocks are 7 GFLOP of real work. Nine rounds, not 30, as each takes seconds.
+The blocks of a transformer (dim 128, 4 heads, 64 tokens, batch 2) under ``nn.repeat``, 1 and 48
+of them, against the same sums written by hand as one ``lax.scan`` over the same stacked weights.
+There is no embedding or head: they would cost the same at any depth and flatter the ratio. Time
+runs from a fresh ``jax.jit`` with cleared caches to the end of the first Adam step: trace, lower,
+compile and run, where 48 blocks are 7 GFLOP of real work. Nine rounds, not 30, as each takes
+seconds.
 
     python -m benchmarks.compile
 """

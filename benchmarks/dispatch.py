@@ -32,9 +32,10 @@ def main(
         ours, theirs = f"nnjax, {count} leaves", f"hand-written, {count} leaves"
         bars[ours] = {theirs: 1.05}
         calls = max(1, 300 // count)  # bursts that outlast the clock's own resolution
-        sides = {}
-        for name, step in zip((theirs, ours), both_sides(count), strict=True):
-            sides[name] = lambda step=step: {"call": clock.seconds(step, calls)}
+        sides = {
+            name: lambda step=step, calls=calls: {"call": clock.seconds(step, calls)}
+            for name, step in zip((theirs, ours), both_sides(count), strict=True)
+        }
         rows += clock.race(sides, rounds, bars)
     clock.report("a call of a train step", rows, bars, unit="us", file=json)
     return rows

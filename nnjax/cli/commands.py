@@ -21,8 +21,9 @@ def train(settings: Training) -> float:
     config = to_config(settings)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     out = settings.out or Path("runs") / f"{config['model']}-{settings.data}-{stamp}"
-    data = nn.data.load(settings.data, seed=settings.seed)
-    _check(settings, len(data.train.targets))
+    data = _load(settings)
+    _check("epochs", settings.epochs)
+    _check("batch-size", settings.batch_size, len(data.train.targets))
     model = _model(settings, data)
     steps = settings.epochs * (len(data.train.targets) // settings.batch_size)
     with RunFolder(out, overwrite=settings.overwrite) as folder:
@@ -65,7 +66,7 @@ def evaluate(run: Path) -> float:
         raise CommandError(f"{run} has no config.json: it is no run of nnjax train.") from None
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise CommandError(f"{run / 'config.json'} is damaged: it is not JSON.") from None
-    data = nn.data.load(settings.data, seed=settings.seed)
+    data = _load(settings)
     model = _model(settings, data)
     params, state = jax.eval_shape(model.init, jax.random.key(0))
     trees = nn.load(run / "weights.safetensors", {"params": params, "state": state})
@@ -76,7 +77,7 @@ def evaluate(run: Path) -> float:
 
 def summary(settings: Training) -> str:
     """The table of a model for the images of a data set; nothing is computed."""
-    data = nn.data.load(settings.data)
+    data = _load(settings)
     table = nn.summary(_model(settings, data), data.train.inputs.shape[1:])
     report.show(table)
     return table
@@ -102,14 +103,15 @@ def devices(require: Literal["cpu", "gpu", "tpu"] | None) -> str:
     return found
 
 
-def _check(settings: Training, examples: int) -> None:
-    bounds = {"epochs": (1, None), "batch_size": (1, examples), "seed": (0, None)}
-    for name, (low, high) in bounds.items():
-        value = getattr(settings, name)
-        if value < low or (high is not None and value > high):
-            expected = f"at least {low}" if high is None else f"{low} to {high}"
-            option = f"--{name.replace('_', '-')}"
-            raise CommandError(f"got {option} {value}, expected {expected}.")
+def _check(option: str, value: int, high: int | None = None, *, low: int = 1) -> None:
+    if value < low or (high is not None and value > high):
+        expected = f"at least {low}" if high is None else f"{low} to {high}"
+        raise CommandError(f"got --{option} {value}, expected {expected}.")
+
+
+def _load(settings: Training) -> nn.data.Dataset:
+    _check("seed", settings.seed, low=0)
+    return nn.data.load(settings.data, seed=settings.seed)
 
 
 def _model(settings: Training, data: nn.data.Dataset) -> nn.Layer:

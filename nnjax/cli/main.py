@@ -71,7 +71,7 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit status: 0, or 1 after an error that one line explains."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         _check_words(arguments)
         config = (OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes)
