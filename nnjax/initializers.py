@@ -63,7 +63,7 @@ def normal(stddev: float = 1e-2) -> Initializer:
     """Normal with mean 0 and standard deviation ``stddev``."""
 
     def init(key, shape, dtype: Any = jnp.float32):
-        return _scaled(random.normal(key, shape), stddev, dtype)
+        return random.normal(key, shape, stddev).astype(dtype)
 
     return init
 
@@ -72,7 +72,7 @@ def truncated_normal(stddev: float = 1e-2, lower: float = -2.0, upper: float = 2
     """Normal given (lower, upper), times ``stddev``; its own deviation is 0.88 ``stddev``."""
 
     def init(key, shape, dtype: Any = jnp.float32):
-        return _scaled(random.truncated_normal(key, shape, lower, upper), stddev, dtype)
+        return random.truncated_normal(key, shape, lower, upper, stddev).astype(dtype)
 
     return init
 
@@ -102,12 +102,12 @@ def variance_scaling(
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[mode]
         stddev = math.sqrt(scale / max(1.0, fan))
         if distribution == "normal":
-            return _scaled(random.normal(key, shape), stddev, dtype)
+            return random.normal(key, shape, stddev).astype(dtype)
         if distribution == "uniform":
             limit = math.sqrt(3.0) * stddev
             return random.uniform(key, shape, -limit, limit).astype(dtype)
-        unit = random.truncated_normal(key, shape, -2.0, 2.0)
-        return _scaled(unit, stddev / _STDDEV_WITHIN_2, dtype)
+        stddev /= _STDDEV_WITHIN_2
+        return random.truncated_normal(key, shape, -2.0, 2.0, stddev).astype(dtype)
 
     return init
 
@@ -143,7 +143,3 @@ def he_normal() -> Initializer:
 def he_uniform() -> Initializer:
     """Uniform with variance 2 / fan_in (He et al. 2015, https://arxiv.org/abs/1502.01852)."""
     return variance_scaling(2.0, "fan_in", "uniform")
-
-
-def _scaled(draw: jax.Array, stddev: float, dtype: Any) -> jax.Array:
-    return (draw * jnp.float32(stddev)).astype(dtype)

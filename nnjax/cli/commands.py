@@ -3,11 +3,11 @@
 import json
 import platform
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 import jax
-import jaxlib
 import numpy as np
 
 import nnjax as nn
@@ -91,7 +91,7 @@ def devices(require: Literal["cpu", "gpu", "tpu"] | None) -> str:
         f"platform   {found}",
         f"devices    {jax.device_count()} x {', '.join(kinds)}",
         f"jax        {jax.__version__}",
-        f"jaxlib     {jaxlib.__version__}",
+        f"jaxlib     {version('jaxlib')}",
         f"nnjax      {nn.__version__}",
         f"python     {platform.python_version()}",
     )

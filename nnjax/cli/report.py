@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,8 +17,11 @@ def test_table(labels: np.ndarray, predicted: np.ndarray, classes: Sequence[str]
     table = Table(title=f"test accuracy {accuracy:.4%} of {len(labels):,} examples")
     for column in ("class", "precision", "recall", "F1", "examples"):
         table.add_column(column, justify="left" if column == "class" else "right")
-    scores = precision_recall_fscore_support(
-        labels, predicted, labels=range(len(classes)), zero_division=0
+    scores: Any = precision_recall_fscore_support(  # its stubs know only averaged scores
+        labels,
+        predicted,
+        labels=range(len(classes)),
+        zero_division=0.0,  # type: ignore
     )
     for name, precision, recall, f1, count in zip(classes, *scores, strict=True):
         figures = (f"{value:.4f}" for value in (precision, recall, f1))
@@ -50,7 +54,8 @@ def plot_confusion(
     """Counts of true class (rows) against predicted class (columns); shades are shares of a row."""
     counts = confusion_matrix(labels, predicted, labels=range(len(classes)))
     shares = counts / np.maximum(1, counts.sum(1, keepdims=True))
-    figure = Figure(figsize=(1.5 + 0.55 * len(classes),) * 2, layout="constrained")
+    side = 1.5 + 0.55 * len(classes)
+    figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):

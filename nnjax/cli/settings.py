@@ -100,7 +100,10 @@ def to_config(settings: Training) -> dict[str, Any]:
 def from_config(config: Any) -> Training:
     """The settings that ``to_config`` has written down."""
     try:
-        options = {k: tuple(v) if isinstance(v, list) else v for k, v in config["options"].items()}
+        options: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value  # JSON has no tuples
+            for name, value in config["options"].items()
+        }
         return MODELS[config["model"]](**options)
     except (KeyError, TypeError, AttributeError) as error:
         raise CommandError(

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from nnjax.core import check_floating, check_shape
 from nnjax.ops.precision import widen
@@ -10,7 +11,7 @@ from nnjax.ops.precision import widen
 _ALIKE = "Shapes must be equal, not merely broadcast: add or remove an axis."
 
 
-def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def softmax_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
     """``-sum(labels * log softmax(logits))``, or ``-log softmax(logits)[label]`` for integers.
 
     Shapes: logits [..., C]; labels [...] of integers, or [..., C] of probabilities -> [...].
@@ -26,6 +27,7 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
         fix = "Integer labels have no class axis; probabilities are floating."
         check_shape(name, "labels", labels, logits.shape[:-1], fix)
         labels = jnp.asarray(labels, int)  # uint8 cannot be compared with 256 classes
+        labels = jnp.asarray(labels)
         inside = (labels >= 0) & (labels < logits.shape[-1])
         loss = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.where(inside, labels, 0))
         return jnp.where(inside, loss, jnp.nan)
@@ -34,7 +36,7 @@ def softmax_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
     return optax.softmax_cross_entropy(logits, jnp.asarray(labels, logits.dtype))
 
 
-def sigmoid_binary_cross_entropy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def sigmoid_binary_cross_entropy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
     """``-labels * log sigmoid(logits) - (1 - labels) * log sigmoid(-logits)``, entry by entry.
 
     Shapes: logits [...], labels [...] -> [...], all the same.

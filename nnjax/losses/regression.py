@@ -3,12 +3,13 @@
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from nnjax.core import check_floating, check_shape
 from nnjax.ops.precision import widen
 
 
-def squared_error(predictions: jax.Array, targets: jax.Array) -> jax.Array:
+def squared_error(predictions: ArrayLike, targets: ArrayLike) -> jax.Array:
     """``(predictions - targets)**2``, entry by entry, without the half that some books put before.
 
     Shapes: predictions [...], targets [...] -> [...], all the same.

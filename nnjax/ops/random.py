@@ -39,25 +39,33 @@ def uniform(
     return jnp.asarray(_uniform(_bits(pair, shape), low, high).reshape(shape))
 
 
-def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """``jax.random.normal(key, shape)`` in float32."""
+def normal(key: jax.Array, shape: tuple[int, ...], stddev: float = 1.0) -> jax.Array:
+    """``jax.random.normal(key, shape) * stddev`` in float32."""
+    scale = np.float32(stddev)
     pair = _host_key(key)
     if pair is None or math.prod(shape) > HOST_LIMIT:
-        return jax.random.normal(key, shape, jnp.float32)
+        return jax.random.normal(key, shape, jnp.float32) * scale
     low = np.nextafter(np.float32(-1), np.float32(0))
-    draw = np.float32(math.sqrt(2)) * _erf_inv(_uniform(_bits(pair, shape), low, 1.0))
+    draw = _SQRT2 * _erf_inv(_uniform(_bits(pair, shape), low, 1.0)) * scale
     return jnp.asarray(draw.reshape(shape))
 
 
-def truncated_normal(key: jax.Array, shape: tuple[int, ...], low: float, high: float) -> jax.Array:
-    """``jax.random.truncated_normal(key, low, high, shape)`` in float32."""
+def truncated_normal(
+    key: jax.Array, shape: tuple[int, ...], low: float, high: float, stddev: float = 1.0
+) -> jax.Array:
+    """``jax.random.truncated_normal(key, low, high, shape) * stddev`` in float32."""
+    scale = np.float32(stddev)
     pair = _host_key(key)
     if pair is None or math.prod(shape) > HOST_LIMIT:
-        return jax.random.truncated_normal(key, low, high, shape, jnp.float32)
-    u = _uniform(_bits(pair, shape), math.erf(low / math.sqrt(2)), math.erf(high / math.sqrt(2)))
+        return jax.random.truncated_normal(key, low, high, shape, jnp.float32) * scale
+    u = _uniform(_bits(pair, shape), math.erf(low / _SQRT2), math.erf(high / _SQRT2))
     f32 = np.float32
     inside = np.nextafter(f32(low), f32(np.inf)), np.nextafter(f32(high), f32(-np.inf))
-    return jnp.asarray(np.clip(f32(math.sqrt(2)) * _erf_inv(u), *inside).reshape(shape))
+    draw = np.clip(_SQRT2 * _erf_inv(u), *inside) * scale
+    return jnp.asarray(draw.reshape(shape))
+
+
+_SQRT2 = np.float32(math.sqrt(2))
 
 
 def _host_key(key: jax.Array) -> np.ndarray | None:

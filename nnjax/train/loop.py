@@ -72,6 +72,7 @@ def fit(
         for epoch in range(1, epochs + 1):
             began = time.perf_counter()
             found: dict[str, list[np.ndarray]] = {name: [] for name in names}
+            means: Row = {}
             feed = batches(train, batch_size, seed=seed, epoch=epoch)
             while window := list(itertools.islice(feed, WINDOW)):
                 before = copy(current)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 
 from nnjax.core import Layer, check_shape
 from nnjax.train.state import TrainState
@@ -52,7 +53,7 @@ def make_step(
     return step
 
 
-def accuracy(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def accuracy(logits: ArrayLike, labels: ArrayLike) -> jax.Array:
     """1.0 where the largest logit is the label's, else 0.0.
 
     Shapes: logits [..., C], labels [...] -> [...]. Dtypes: labels integers; the result is float32.

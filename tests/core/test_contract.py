@@ -15,7 +15,7 @@ KEY = jax.random.key(7)
 CLOSE = {"rtol": 2e-5, "atol": 2e-6}  # other fusions, so other roundings of sums
 
 
-@pytest.fixture(params=CASES.values(), ids=CASES.keys(), scope="module")
+@pytest.fixture(params=CASES.values(), ids=list(CASES), scope="module")
 def case(request) -> Case:
     return request.param
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import chex
 import jax
@@ -41,7 +42,7 @@ def test_set_path_makes_a_new_tree():
     new = nn.set_path(tree, "a/1/0", jnp.full(1, 5.0))
     assert float(nn.get_path(new, "a/1/0")[0]) == 5 and float(tree["a"][1][0][0]) == 0
     assert jax.tree.structure(new) == jax.tree.structure(tree)
-    named = optax.adam(1e-3).init({"w": jnp.ones(2)})
+    named: Any = optax.adam(1e-3).init({"w": jnp.ones(2)})
     moved = nn.set_path(named, "0/mu/w", jnp.full(2, 3.0))
     assert type(moved[0]) is type(named[0]) and float(moved[0].mu["w"][0]) == 3
     for path in ("a/2", "b/d", "a/0/x"):
@@ -82,7 +83,7 @@ def test_labels_freeze_with_optax():
     labels = nn.label(params, {"blocks/**": "train", "**": "freeze"})
     optimizer = optax.partition({"train": optax.sgd(1.0), "freeze": optax.set_to_zero()}, labels)
     updates, _ = optimizer.update(params, optimizer.init(params), params)
-    new = optax.apply_updates(params, updates)
+    new: Any = optax.apply_updates(params, updates)
     chex.assert_trees_all_equal(new["conv_0"], params["conv_0"])
     assert not np.allclose(new["blocks"]["kernel"], params["blocks"]["kernel"])
 

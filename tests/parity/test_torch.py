@@ -72,7 +72,8 @@ def check(ours, theirs, *inputs, params=no_params, atol=1e-6):
     want = theirs(*tensors)
     cotangents = jax.tree.map(lambda z: numbers(*z.shape, seed=7), want)
     weigh = lambda z, cotangent: (z * torch.tensor(cotangent)).sum()
-    sum(jax.tree.leaves(jax.tree.map(weigh, want, cotangents))).backward()
+    total: Any = sum(jax.tree.leaves(jax.tree.map(weigh, want, cotangents)))
+    total.backward()
 
     @jax.jit
     def run(params, inputs):

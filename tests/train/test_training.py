@@ -65,10 +65,11 @@ def test_steps_are_one_trace_and_donate():
     jitted = jax.jit(chex.assert_max_traces(step, n=1), donate_argnums=0)
     state = nn.train.init_state(NOISY, optimizer, KEY)
     before = state
-    for batch in nn.data.batches((X, Y), 32):
-        state, values = jitted(state, batch)
-    assert before.params["linear_0"]["kernel"].is_deleted() and np.isfinite(values["loss"])
-    text = jitted.lower(state, batch).compile().as_text()
+    batch = next(nn.data.batches((X, Y), 32))
+    for _ in range(3):
+        state, _ = jitted(state, batch)
+    assert before.params["linear_0"]["kernel"].is_deleted()
+    text = jitted.lower(state, batch).compile().as_text() or ""
     leaves = len(jax.tree.leaves((state.params, state.state, state.opt_state, state.step)))
     assert text.count("may-alias") + text.count("must-alias") >= leaves  # every buffer is reused
 
@@ -206,7 +207,7 @@ def test_data_parallel_steps_equal_one_device():
     for _ in range(3):
         alone, one = step(alone, batch)
         shared, many = step(shared, split)
-    chex.assert_trees_all_close(one, many, rtol=1e-5)
+        chex.assert_trees_all_close(one, many, rtol=1e-5)
     chex.assert_trees_all_close(alone.params, shared.params, rtol=1e-4, atol=1e-5)
 
 
