@@ -3,8 +3,8 @@
 ``jax.random.normal(key, shape)`` compiles a threefry program for every new shape, about 0.4 s each
 on a CPU: most of the time from process start to the first training step. For a concrete key the
 functions here compute the same bits with NumPy; for a traced key, another generator or a very
-large array they call ``jax.random``. Bits and uniform numbers are equal to ``jax.random``'s, normal
-ones to a few units in the last place (the two sides round ``log1p`` and products differently).
+large array they call ``jax.random``. The bits are ``jax.random``'s; uniform numbers agree to the last
+place, normal ones to a few (the two sides round ``log1p`` and products differently).
 """
 
 import math
