@@ -7,10 +7,8 @@ import dataclasses
 import datetime
 import importlib.metadata
 import json
-import math
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import time
@@ -41,22 +39,25 @@ def race(sides: Mapping[str, Callable[[], Parts]], rounds: int, bars: Bars) -> l
 
     A ratio is the median of the rounds' own ratios: what slows a whole round down cancels.
     """
+    import numpy as np
+
     names = list(sides)
     runs: dict[str, list[Parts]] = {name: [] for name in names}
     for number in range(rounds + 1):
         turn = number % len(names)
         for name in names[turn:] + names[:turn]:
             runs[name].append(sides[name]())
-    total = {name: [sum(parts.values()) for parts in runs[name][1:]] for name in names}
+    timed = {name: runs[name][1:] for name in names}
+    total = {name: np.array([sum(run.values()) for run in timed[name]]) for name in names}
 
     def row(name: str) -> Row:
-        tenths = statistics.quantiles(total[name], n=10, method="inclusive")
-        parts = {part: statistics.median(r[part] for r in runs[name][1:]) for part in runs[name][0]}
-        ratios = {
-            peer: statistics.median(map(float.__truediv__, total[name], total[peer]))
-            for peer in bars.get(name, ())
+        p10, median, p90 = map(float, np.percentile(total[name], (10, 50, 90)))
+        parts = {
+            part: float(np.median([run[part] for run in timed[name]])) for part in runs[name][0]
         }
-        return Row(name, statistics.median(total[name]), tenths[0], tenths[-1], parts, ratios)
+        peers = bars.get(name, ())
+        ratios = {peer: float(np.median(total[name] / total[peer])) for peer in peers}
+        return Row(name, median, p10, p90, parts, ratios)
 
     return [row(name) for name in names]
 
@@ -78,9 +79,7 @@ def seconds(call: Callable[[], Any], calls: int = 1) -> float:
     import jax
 
     start = time.perf_counter()
-    for _ in range(calls):
-        result = call()
-    jax.block_until_ready(result)
+    jax.block_until_ready([call() for _ in range(calls)])
     return (time.perf_counter() - start) / calls
 
 
@@ -108,20 +107,17 @@ def check_same(what: str, ours: Any, theirs: Any, *, rtol: float = 1e-5, atol: f
 
 def report(title: str, rows: list[Row], bars: Bars, *, unit: str, file: Path | None) -> None:
     """Print the header and a row a side; store both as JSON in ``file``, if one is given."""
-    scale = {"us": 1e6, "ms": 1e3, "s": 1.0}[unit]
+    scale, digits = {"us": (1e6, 1), "ms": (1e3, 1), "s": (1.0, 3)}[unit]
     head = header()
     print(", ".join(f"{key} {value}" for key, value in head.items()))
-    parts = [part for part in rows[0].parts if len(rows[0].parts) > 1]
     print(f"{title}; {unit}")
+    parts = list(rows[0].parts) if len(rows[0].parts) > 1 else []
     width = max(len(row.side) for row in rows)
     columns = ["median", "p10", "p90", *parts]
     print(" " * width, *(f"{column:>9}" for column in columns))
     for row in rows:
         times = [row.median, row.p10, row.p90, *(row.parts[part] for part in parts)]
-        # four figures, whatever the size
-        digits = [max(0, 3 - math.floor(math.log10(time * scale))) for time in times]
-        cells = [f"{t * scale:9.{min(d, 3)}f}" for t, d in zip(times, digits, strict=True)]
-        print(row.side.ljust(width), *cells)
+        print(row.side.ljust(width), *(f"{time * scale:9.{digits}f}" for time in times))
     for row in rows:
         for peer, ratio in row.ratios.items():
             limit = bars[row.side][peer]
@@ -136,22 +132,20 @@ def header() -> dict[str, str]:
     """Date, commit, device, load, versions and dtype."""
     import jax
 
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True)
-        return done.stdout.strip()
+    import nnjax
 
-    device = jax.devices()[0]
-    load = f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
-    version = importlib.metadata.version
+    device, version = jax.devices()[0], importlib.metadata.version
+    describe = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    commit = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True).stdout.strip()
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
-        "commit": git("rev-parse", "--short", "HEAD") + "+" * bool(git("status", "--short")),
-        "device": f"{device.platform} {device.device_kind}",
-        "load": load,
+        "commit": commit or "unknown",
+        "device": f"{device.device_kind}, {os.cpu_count()} cores",
+        "load": f"{os.getloadavg()[0]:.1f}",  # of the last minute: well below the cores, or wait
         "jax": jax.__version__,
         "jaxlib": version("jaxlib"),
         "optax": version("optax"),
-        "nnjax": __import__("nnjax").__version__,
+        "nnjax": nnjax.__version__,
         "python": platform.python_version(),
-        "dtype": "float32",
+        "dtype": str(jax.numpy.result_type(float)),
     }

@@ -10,7 +10,7 @@ rounds, not 30, as each takes seconds.
 """
 
 # Only the standard library up here: what a side imports is part of its time.
-import json as json_module
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -39,13 +39,13 @@ def main(
 
 def process(name: str, sizes: tuple[int, ...]) -> clock.Parts:
     code = f"from benchmarks import startup; startup.child({name!r}, {sizes}, {time.monotonic()})"
-    return json_module.loads(clock.python(code))
+    return json.loads(clock.python(code))
 
 
 def child(name: str, sizes: tuple[int, ...], start: float) -> None:
     laps = clock.Laps(start)
     SIDES[name](sizes, laps)
-    print(json_module.dumps(laps.parts))
+    print(json.dumps(laps.parts))
 
 
 def hand_written(sizes: tuple[int, ...], laps: clock.Laps, weights: Any = None, jitted=False):

@@ -41,7 +41,7 @@ def constant(value: float) -> Initializer:
     """Every entry is ``value``."""
 
     def init(key, shape, dtype: Any = jnp.float32):
-        return jnp.asarray(np.full(shape, value, dtype))  # jnp.full compiles a program a shape
+        return jax.device_put(np.full(shape, value, dtype))  # jnp.full compiles a program a shape
 
     return init
 

@@ -111,7 +111,7 @@ def _stacked_init(layer: Layer, n: int):
         if isinstance(key, Tracer):
             return jax.vmap(layer.init)(jnp.stack(keys))
         copies = [layer.init(k) for k in keys]  # no program to compile, see nnjax.ops.random
-        return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *copies)
+        return jax.tree.map(lambda *leaves: jax.device_put(np.stack(leaves)), *copies)
 
     return init
 

@@ -32,7 +32,8 @@ def attention(dim: int, heads: int, *, causal: bool = False, bias: bool = True) 
     def forward(net, x, context=None, *, mask=None):
         context = x if context is None else context
         check_shape(name, "x", x, (..., None, dim))
-        check_shape(name, "context", context, (*x.shape[:-2], None, dim))
+        fix = "Only its length may differ from x."
+        check_shape(name, "context", context, (*x.shape[:-2], None, dim), fix)
         *batch, length, _ = x.shape
 
         def split(h):  # [..., T, D] -> [B, T, N, D / N]

@@ -73,11 +73,12 @@ def lstm(
                 "Pass (h, c) as an earlier call returned them."
             )
         for part, value in zip(("carry[0]", "carry[1]"), carry, strict=True):
-            check_shape(name, part, value, (*batch, hidden_features))
+            fix = "A carry has x's batch axes and hidden_features."
+            check_shape(name, part, value, (*batch, hidden_features), fix)
         if lengths is None:
             lengths = jnp.full(batch, steps)
         check_dtype(name, "lengths", lengths, jnp.integer, "Count the steps of each example.")
-        check_shape(name, "lengths", lengths, batch)
+        check_shape(name, "lengths", lengths, batch, "Give one length an example of x.")
         lengths = jnp.asarray(lengths, int)  # the dtype of arange, which they are compared with
 
         def step(carry, now):  # the projection of x_t belongs in here: 1.4 times as fast on CPU

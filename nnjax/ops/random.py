@@ -3,11 +3,12 @@
 ``jax.random.normal(key, shape)`` compiles a threefry program for every new shape, about 0.4 s each
 on a CPU: most of the time from process start to the first training step. For a concrete key the
 functions here compute the same bits with NumPy; for a traced key, another generator or a very
-large array they call ``jax.random``. The bits are ``jax.random``'s; uniform numbers agree to the last
-place, normal ones to a few (the two sides round ``log1p`` and products differently).
+large array they call ``jax.random``. The bits are ``jax.random``'s; uniform numbers agree to the
+last place, normal ones to a few (the two sides round ``log1p`` and products differently).
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -26,7 +27,7 @@ def fold_in(key: jax.Array, data: Any) -> jax.Array:
         return jax.random.fold_in(key, data)
     word = np.array([data], np.uint32)
     folded = np.concatenate(_threefry(pair, np.zeros_like(word), word))
-    return jax.random.wrap_key_data(jnp.asarray(folded), impl="threefry2x32")
+    return jax.random.wrap_key_data(jax.device_put(folded), impl="threefry2x32")
 
 
 def uniform(
@@ -36,36 +37,29 @@ def uniform(
     pair = _host_key(key)
     if pair is None or math.prod(shape) > HOST_LIMIT:
         return jax.random.uniform(key, shape, jnp.float32, low, high)
-    return jnp.asarray(_uniform(_bits(pair, shape), low, high).reshape(shape))
+    return _draw(pair, shape, lambda bits: _uniform(bits, low, high))
 
 
 def normal(key: jax.Array, shape: tuple[int, ...], stddev: float = 1.0) -> jax.Array:
     """``jax.random.normal(key, shape) * stddev`` in float32."""
-    scale = np.float32(stddev)
-    pair = _host_key(key)
+    pair, scale = _host_key(key), np.float32(stddev)
     if pair is None or math.prod(shape) > HOST_LIMIT:
         return jax.random.normal(key, shape, jnp.float32) * scale
     low = np.nextafter(np.float32(-1), np.float32(0))
-    draw = _SQRT2 * _erf_inv(_uniform(_bits(pair, shape), low, 1.0)) * scale
-    return jnp.asarray(draw.reshape(shape))
+    return _draw(pair, shape, lambda bits: _normal(_uniform(bits, low, 1.0)) * scale)
 
 
 def truncated_normal(
     key: jax.Array, shape: tuple[int, ...], low: float, high: float, stddev: float = 1.0
 ) -> jax.Array:
     """``jax.random.truncated_normal(key, low, high, shape) * stddev`` in float32."""
-    scale = np.float32(stddev)
-    pair = _host_key(key)
+    pair, scale = _host_key(key), np.float32(stddev)
     if pair is None or math.prod(shape) > HOST_LIMIT:
         return jax.random.truncated_normal(key, low, high, shape, jnp.float32) * scale
-    u = _uniform(_bits(pair, shape), math.erf(low / _SQRT2), math.erf(high / _SQRT2))
+    ends = math.erf(low / math.sqrt(2)), math.erf(high / math.sqrt(2))
     f32 = np.float32
     inside = np.nextafter(f32(low), f32(np.inf)), np.nextafter(f32(high), f32(-np.inf))
-    draw = np.clip(_SQRT2 * _erf_inv(u), *inside) * scale
-    return jnp.asarray(draw.reshape(shape))
-
-
-_SQRT2 = np.float32(math.sqrt(2))
+    return _draw(pair, shape, lambda bits: np.clip(_normal(_uniform(bits, *ends)), *inside) * scale)
 
 
 def _host_key(key: jax.Array) -> np.ndarray | None:
@@ -81,14 +75,16 @@ def _host_key(key: jax.Array) -> np.ndarray | None:
     return None if isinstance(words, Tracer) else np.asarray(words)  # it is one inside a jit
 
 
-def _bits(pair: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Flat; element i is the xor of the two words of threefry(key, i)."""
-    bits = np.empty(math.prod(shape), np.uint32)
-    for start in range(0, bits.size, 2**15):  # a piece that stays in the cache
-        low = np.arange(start, min(start + 2**15, bits.size), dtype=np.uint32)
+def _draw(
+    pair: np.ndarray, shape: tuple[int, ...], number: Callable[[np.ndarray], np.ndarray]
+) -> jax.Array:
+    """``number(bits)``; the bits of element i are the two words of threefry(key, i), xored."""
+    drawn = np.empty(math.prod(shape), np.float32)
+    for start in range(0, drawn.size, 2**14):  # a piece that stays in the cache
+        low = np.arange(start, min(start + 2**14, drawn.size), dtype=np.uint32)
         x, y = _threefry(pair, np.zeros_like(low), low)
-        np.bitwise_xor(x, y, out=bits[start : start + low.size])
-    return bits
+        drawn[start : start + low.size] = number(x ^ y)
+    return jax.device_put(drawn.reshape(shape))  # jnp.asarray would compile a program
 
 
 def _threefry(pair: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -113,13 +109,13 @@ def _uniform(bits: np.ndarray, low: Any, high: Any) -> np.ndarray:
     return np.maximum(low, moved.astype(np.float32))
 
 
-def _erf_inv(x: np.ndarray) -> np.ndarray:
-    """Inverse error function to 3e-7 relative (Giles 2010, "Approximating the erfinv function")."""
+def _normal(x: np.ndarray) -> np.ndarray:
+    """sqrt(2) erfinv(x) to 3e-7 relative (Giles 2010, "Approximating the erfinv function")."""
     w = -np.log1p(-x * x)
     p = _polynomial(w - np.float32(2.5), _CENTRE)
     tail = w >= 5
     p[tail] = _polynomial(np.sqrt(w[tail]) - np.float32(3), _TAIL)
-    return p * x
+    return np.float32(math.sqrt(2)) * (p * x)
 
 
 def _polynomial(v: np.ndarray, coefficients: tuple[float, ...]) -> np.ndarray:

@@ -15,7 +15,6 @@ from nnjax.data import batches
 from nnjax.ops.random import fold_in
 from nnjax.train.diagnose import NonFiniteLossError, first_nonfinite
 from nnjax.train.evaluate import make_evaluate
-from nnjax.train.progress import Progress
 from nnjax.train.state import TrainState, init_state
 from nnjax.train.step import Loss, Step, make_step
 
@@ -65,6 +64,8 @@ def fit(
     run = (_in_one_call if scan else _one_by_one)(step)
     names = {"loss": loss, **(metrics or {})}
     evaluate = make_evaluate(model, names, batch_size=batch_size)
+
+    from nnjax.train.progress import Progress  # rich costs 80 ms that a step alone need not pay
 
     rows: list[Row] = []
     steps = len(train[0]) // batch_size

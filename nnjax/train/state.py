@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -24,5 +23,6 @@ class TrainState(NamedTuple):
 def init_state(model: Layer, optimizer: optax.GradientTransformation, key: jax.Array) -> TrainState:
     """The state before the first step. Parameters and the noise of training have a key each."""
     params, state = model.init(fold_in(key, 0))
-    step = jnp.asarray(np.int32(0))  # jnp.zeros compiles a program
-    return TrainState(params, state, optimizer.init(params), step, fold_in(key, 1))
+    step = jax.device_put(np.int32(0))  # jnp.zeros compiles a program
+    opt_state = jax.jit(optimizer.init)(params)  # or it compiles a program a shape
+    return TrainState(params, state, opt_state, step, fold_in(key, 1))

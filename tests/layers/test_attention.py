@@ -117,14 +117,12 @@ def test_gradients(order):
     check_gradients(f, PARAMS, numbers(1, 3, DIM), order=order, **tolerances)
 
 
-def test_bfloat16_takes_the_softmax_in_float32():
-    # 512 keys of near equal weight: in bfloat16 their sum would stick at 256
-    x = numbers(1, 512, DIM, mean=1.0, scale=0.1)
-    params, x = bf16((PARAMS, x))
+def test_bfloat16_stays_near_float64():  # that its softmax is float32 shows in tests/ops
+    params, x = bf16((PARAMS, numbers(2, 4, DIM)))
     y = attend(params, x)
     assert y.dtype == jnp.bfloat16
-    # roundings of value, its weighted mean, out's product and sum: values of size 2
-    close(y, np_attention(f64(params), f64(x)), rtol=2.0**-6, atol=2.0**-6)
+    # query, key, value, weights, their products and sums: some ten roundings of numbers up to two
+    close(y, np_attention(f64(params), f64(x)), rtol=2.0**-6, atol=2.0**-5)
 
 
 def test_messages():
@@ -141,6 +139,6 @@ def test_messages():
     ):
         LAYER(PARAMS, numbers(2, 4, 6), mask=jnp.ones((2, 4), bool))
     with pytest.raises(
-        ValueError, match=r"got context of shape \(3, 4, 6\), expected \[2, \*, 6\]"
+        ValueError, match=r"got context of shape \(3, 4, 6\), expected \[2, \*, 6\]\. Only"
     ):
         LAYER(PARAMS, numbers(2, 4, 6), numbers(3, 4, 6))

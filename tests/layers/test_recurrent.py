@@ -117,11 +117,13 @@ def test_messages():
     x, h = numbers(2, 4, 3), numbers(2, 2)
     with pytest.raises(ValueError, match=r"lstm\(3, 2\): got carry of 3 parts, expected two. Pass"):
         LAYER(PARAMS, x, carry=(h, h, h))
-    with pytest.raises(ValueError, match=r"got carry\[1\] of shape \(4, 2\), expected \[2, 2\]"):
+    with pytest.raises(
+        ValueError, match=r"got carry\[1\] of shape \(4, 2\), expected \[2, 2\]\. A carry"
+    ):
         LAYER(PARAMS, x, carry=(h, numbers(4, 2)))
     with pytest.raises(
         TypeError, match="got lengths of dtype float32, expected integer. Count the"
     ):
         LAYER(PARAMS, x, lengths=jnp.ones(2))
-    with pytest.raises(ValueError, match=r"got lengths of shape \(3,\), expected \[2\]"):
+    with pytest.raises(ValueError, match=r"got lengths of shape \(3,\), expected \[2\]\. Give one"):
         LAYER(PARAMS, x, lengths=jnp.array([1, 2, 3]))

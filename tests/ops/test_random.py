@@ -55,6 +55,13 @@ def test_truncated_normal_is_within_a_few_ulps(shape, bounds):
         assert ((got > bounds[0]) & (got < bounds[1])).all()
 
 
+def test_deviations_scale_the_draws():
+    want = jax.random.normal(KEYS[0], (3, 5, 4)) * 0.02
+    assert ulps(random.normal(KEYS[0], (3, 5, 4), 0.02), want) <= 4
+    want = jax.random.truncated_normal(KEYS[0], -2.0, 2.0, (3, 5, 4)) * 0.02
+    assert ulps(random.truncated_normal(KEYS[0], (3, 5, 4), -2.0, 2.0, 0.02), want) <= 4
+
+
 DRAWS = {
     "uniform": lambda key: random.uniform(key, (50,), -1.0, 2.0),
     "normal": lambda key: random.normal(key, (50,)),
