@@ -6,7 +6,7 @@ a program about a second sooner (see ``nnjax.ops.random``).
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import jax
@@ -19,6 +19,7 @@ Initializer = Callable[..., jax.Array]
 
 __all__ = [
     "constant",
+    "draw",
     "glorot_normal",
     "glorot_uniform",
     "he_normal",
@@ -35,6 +36,14 @@ __all__ = [
 ]
 
 orthogonal = jax.nn.initializers.orthogonal
+
+
+def draw(
+    key: jax.Array, shapes: Mapping[str, tuple[int, ...]], **makers: Initializer
+) -> dict[str, jax.Array]:
+    """The parameters of a layer: entry i of ``shapes`` by its maker, from ``fold_in(key, i)``."""
+    entries = enumerate(shapes.items())
+    return {name: makers[name](random.fold_in(key, i), shape) for i, (name, shape) in entries}
 
 
 def constant(value: float) -> Initializer:

@@ -24,7 +24,7 @@ NAMES = {
 
 
 def test_every_initializer_is_here():
-    assert set(initializers.__all__) == {*NAMES, "ones", "variance_scaling", "zeros"}
+    assert set(initializers.__all__) == {*NAMES, "draw", "ones", "variance_scaling", "zeros"}
 
 
 CONV = ("he_normal", "lecun_uniform", "orthogonal")  # one of each kind: JAX takes 2 s to compile
@@ -78,6 +78,17 @@ def test_jit_makes_the_same(name):
     init = getattr(initializers, name)()
     got = jax.jit(lambda key: init(key, (4, 6)))(KEY)
     np.testing.assert_allclose(got, init(KEY, (4, 6)), rtol=5e-7)
+
+
+def test_draw_gives_each_entry_a_key_of_its_own():
+    shapes = {"kernel": (4, 3), "bias": (3,)}
+    got = initializers.draw(
+        KEY, shapes, kernel=initializers.he_normal(), bias=initializers.normal()
+    )
+    assert {name: array.shape for name, array in got.items()} == shapes
+    keys = [jax.random.fold_in(KEY, index) for index in range(2)]
+    assert (got["kernel"] == initializers.he_normal()(keys[0], (4, 3))).all()
+    assert (got["bias"] == initializers.normal()(keys[1], (3,))).all()
 
 
 def test_messages():

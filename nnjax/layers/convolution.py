@@ -7,9 +7,8 @@ import jax
 
 from nnjax.core import Layer, check_entries, check_floating, check_positive, check_shape
 from nnjax.core.errors import LayerValueError
-from nnjax.initializers import Initializer, lecun_normal, zeros
+from nnjax.initializers import Initializer, draw, lecun_normal, zeros
 from nnjax.layers.windows import Padding, output_size, per_axis, resolve_padding
-from nnjax.ops.random import fold_in
 
 
 def conv(
@@ -56,10 +55,7 @@ def conv(
     letters = "HWD"[:axes]
 
     def init(key):
-        params = {"kernel": kernel_init(fold_in(key, 0), shapes["kernel"])}
-        if bias:
-            params["bias"] = bias_init(fold_in(key, 1), shapes["bias"])
-        return params, {}
+        return draw(key, shapes, kernel=kernel_init, bias=bias_init), {}
 
     def apply(params, state, x, *, key=None, train=False):
         check_floating(name, "x", x)

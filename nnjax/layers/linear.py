@@ -13,9 +13,8 @@ from nnjax.core import (
     serial,
 )
 from nnjax.core.errors import LayerValueError
-from nnjax.initializers import Initializer, lecun_normal, zeros
+from nnjax.initializers import Initializer, draw, lecun_normal, zeros
 from nnjax.layers.dropout import dropout
-from nnjax.ops.random import fold_in
 
 
 def linear(
@@ -38,10 +37,7 @@ def linear(
     shapes = {"kernel": (in_features, out_features)} | ({"bias": (out_features,)} if bias else {})
 
     def init(key):
-        params = {"kernel": kernel_init(fold_in(key, 0), shapes["kernel"])}
-        if bias:
-            params["bias"] = bias_init(fold_in(key, 1), shapes["bias"])
-        return params, {}
+        return draw(key, shapes, kernel=kernel_init, bias=bias_init), {}
 
     def apply(params, state, x, *, key=None, train=False):
         check_floating(name, "x", x)

@@ -12,8 +12,7 @@ from nnjax.core import (
     check_shape,
 )
 from nnjax.core.errors import LayerValueError
-from nnjax.initializers import Initializer, lecun_normal, orthogonal, zeros
-from nnjax.ops.random import fold_in
+from nnjax.initializers import Initializer, draw, lecun_normal, orthogonal, zeros
 
 
 def lstm(
@@ -54,9 +53,8 @@ def lstm(
     }
 
     def init(key):
-        makers = (kernel_init, recurrent_init, bias_init)
-        entries = zip(makers, shapes.items(), strict=True)
-        return {e: make(fold_in(key, i), s) for i, (make, (e, s)) in enumerate(entries)}, {}
+        makers = {"kernel": kernel_init, "recurrent": recurrent_init, "bias": bias_init}
+        return draw(key, shapes, **makers), {}
 
     def apply(params, state, x, *, carry=None, lengths=None, key=None, train=False):
         check_floating(name, "x", x)

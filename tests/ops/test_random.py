@@ -7,7 +7,7 @@ import pytest
 
 from nnjax.ops import random
 
-SHAPES = [(), (0, 3), (3, 5, 4), (40_000,)]  # the last takes two pieces
+SHAPES = [(), (0, 3), (3, 5, 4), (40_000,)]  # the last is drawn in pieces
 KEYS = [jax.random.key(0), jax.random.key(2**40 + 7), jax.random.fold_in(jax.random.key(1), 5)]
 
 
