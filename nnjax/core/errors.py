@@ -51,8 +51,8 @@ def check_dtype(name: str, argument: str, x: Any, kind: Any, fix: str) -> None:
 
 
 def check_floating(name: str, argument: str, x: Any) -> None:
-    """Refuse integers and booleans where a layer computes with real (or complex) numbers."""
-    check_dtype(name, argument, x, jnp.inexact, f"Convert it: {argument}.astype(jnp.float32).")
+    """Refuse integers, booleans and complex numbers where a layer computes with real ones."""
+    check_dtype(name, argument, x, jnp.floating, f"Convert it: {argument}.astype(jnp.float32).")
 
 
 def check_entries(name: str, what: str, tree: Any, **shapes: tuple[int, ...]) -> list[jax.Array]:

@@ -3,6 +3,7 @@
 import math
 
 import jax.numpy as jnp
+import numpy as np
 
 from nnjax.core import Layer, check_dtype, check_positive, check_shape, compose
 from nnjax.core.errors import LayerValueError
@@ -41,8 +42,7 @@ def attention(dim: int, heads: int, *, causal: bool = False, bias: bool = True) 
 
         q, k, v = split(net.query(x)), split(net.key(context)), split(net.value(context))
         if mask is not None:
-            full = (*batch, heads, length, context.shape[-2])
-            mask = _broadcast_mask(name, mask, full).reshape(math.prod(batch), *full[-3:])
+            mask = _expand_mask(name, mask, (*batch, heads, length, context.shape[-2]))
         y = dot_product_attention(q, k, v, mask, causal=causal)
         return net.out(y.reshape(*batch, length, dim))
 
@@ -50,13 +50,21 @@ def attention(dim: int, heads: int, *, causal: bool = False, bias: bool = True) 
     return compose(forward, name, **projections)
 
 
-def _broadcast_mask(name, mask, shape):
+def _expand_mask(name, mask, shape):
+    """A mask that broadcasts to [..., N, T, S] as [B or 1, N or 1, T or 1, S]."""
     check_dtype(name, "mask", mask, jnp.bool_, "Make it boolean, with True where a key takes part.")
     try:
-        return jnp.broadcast_to(mask, shape)
+        fits = np.broadcast_shapes(mask.shape, shape) == shape
     except ValueError:
+        fits = False
+    if not fits:
         raise LayerValueError(
-            f"{name}: got mask of shape {jnp.shape(mask)}, expected one that broadcasts to "
+            f"{name}: got mask of shape {mask.shape}, expected one that broadcasts to "
             f"[..., heads, T, S] = {shape}. A mask per example needs axes for heads and queries: "
             "mask[:, None, None, :]."
-        ) from None
+        )
+    mask = mask.reshape((1,) * (len(shape) - mask.ndim) + mask.shape)
+    *batch, heads, length, _ = mask.shape
+    batch = shape[:-3] if any(size != 1 for size in batch) else (1,) * len(batch)
+    mask = jnp.broadcast_to(mask, (*batch, heads, length, shape[-1]))
+    return mask.reshape(math.prod(batch), heads, length, shape[-1])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jax
 
 from nnjax.core import Layer, check_entries, check_floating, check_positive, check_shape
-from nnjax.core.errors import LayerValueError
+from nnjax.core.errors import LayerTypeError, LayerValueError
 from nnjax.initializers import Initializer, draw, lecun_normal, zeros
 from nnjax.layers.windows import Padding, output_size, per_axis, resolve_padding
 
@@ -61,6 +61,9 @@ def conv(
         check_floating(name, "x", x)
         check_shape(name, "x", x, (..., *[None] * axes, in_features))
         kernel, *shift = check_entries(name, "params", params, **shapes)
+        if x.dtype != kernel.dtype:  # lax.conv does not promote
+            got = f"got x of dtype {x.dtype} and params of {kernel.dtype}"
+            raise LayerTypeError(f"{name}: {got}, expected one dtype. Cast one of them.")
         batch, spatial = x.shape[: -1 - axes], x.shape[-1 - axes : -1]
         pads = resolve_padding(name, padding, spatial, reach, stride)
         output_size(name, spatial, reach, stride, pads)

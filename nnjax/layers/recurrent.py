@@ -73,11 +73,10 @@ def lstm(
         for part, value in zip(("carry[0]", "carry[1]"), carry, strict=True):
             fix = "A carry has x's batch axes and hidden_features."
             check_shape(name, part, value, (*batch, hidden_features), fix)
-        if lengths is None:
-            lengths = jnp.full(batch, steps)
-        check_dtype(name, "lengths", lengths, jnp.integer, "Count the steps of each example.")
-        check_shape(name, "lengths", lengths, batch, "Give one length an example of x.")
-        lengths = jnp.asarray(lengths, int)  # the dtype of arange, which they are compared with
+        if lengths is not None:
+            check_dtype(name, "lengths", lengths, jnp.integer, "Count the steps of each example.")
+            check_shape(name, "lengths", lengths, batch, "Give one length an example of x.")
+            lengths = jnp.asarray(lengths, int)  # the dtype of arange, which they are compared with
 
         def step(carry, now):  # the projection of x_t belongs in here: 1.4 times as fast on CPU
             t, x_t = now
@@ -85,10 +84,14 @@ def lstm(
             i, f, g, o = jnp.split(x_t @ kernel + h @ recurrent + bias, 4, axis=-1)
             new_c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
             new_h = jax.nn.sigmoid(o) * jnp.tanh(new_c)
+            if lengths is None:
+                return (new_h, new_c), new_h
             runs = (t < lengths)[..., None]
             carry = jnp.where(runs, new_h, h), jnp.where(runs, new_c, c)
             return carry, jnp.where(runs, new_h, 0)
 
+        if lengths is not None:  # or the gradient of a NaN in the padding would be one
+            x = jnp.where((jnp.arange(steps) < lengths[..., None])[..., None], x, 0)
         carry, y = jax.lax.scan(step, carry, (jnp.arange(steps), jnp.moveaxis(x, -2, 0)))
         return (jnp.moveaxis(y, 0, -2), carry), state
 

@@ -142,3 +142,16 @@ def test_messages():
         ValueError, match=r"got context of shape \(3, 4, 6\), expected \[2, \*, 6\]\. Only"
     ):
         LAYER(PARAMS, numbers(2, 4, 6), numbers(3, 4, 6))
+
+
+@pytest.mark.parametrize("batch", [(), (3,), (2, 3), (0,)])
+@pytest.mark.parametrize("axes", [2, 3, 4, 5])
+def test_a_mask_may_leave_out_any_axis(batch, axes):
+    layer = nn.attention(4, 2)
+    params, _ = layer.init(jax.random.key(0))
+    x = jax.random.normal(jax.random.key(1), (*batch, 5, 4))
+    full = (*batch, 2, 5, 5)
+    shape = (*(n if i % 2 else 1 for i, n in enumerate(full[:-1])), 5)[-axes:]
+    mask = jax.random.bernoulli(jax.random.key(2), 0.7, shape)
+    expected = layer(params, x, mask=jnp.broadcast_to(mask, full))
+    np.testing.assert_allclose(layer(params, x, mask=mask), expected, rtol=1e-6, atol=1e-6)

@@ -151,3 +151,10 @@ def test_an_image_smaller_than_the_kernel_is_refused():
     message = r"got x of spatial shape \(4, 9\), expected room for a window of \(5, 5\)"
     with pytest.raises(ValueError, match=message):
         layer(layer.init(jax.random.key(0))[0], numbers(4, 9, 1))
+
+
+def test_mixed_dtypes_are_refused():
+    layer = nn.conv(1, 2, 3)
+    params, _ = layer.init(jax.random.key(0))
+    with pytest.raises(TypeError, match=r"got x of dtype bfloat16 and params of float32, expected"):
+        layer(params, jnp.ones((4, 4, 1), jnp.bfloat16))

@@ -127,3 +127,11 @@ def test_messages():
         LAYER(PARAMS, x, lengths=jnp.ones(2))
     with pytest.raises(ValueError, match=r"got lengths of shape \(3,\), expected \[2\]\. Give one"):
         LAYER(PARAMS, x, lengths=jnp.array([1, 2, 3]))
+
+
+def test_nan_in_the_padding_reaches_no_gradient():
+    layer = nn.lstm(3, 2)
+    params, _ = layer.init(jax.random.key(0))
+    x = jnp.ones((2, 4, 3)).at[0, 2:].set(jnp.nan)
+    loss = lambda params: layer(params, x, lengths=jnp.array([2, 4]))[0].sum()
+    assert all(jnp.isfinite(g).all() for g in jax.tree.leaves(jax.grad(loss)(params)))
