@@ -50,7 +50,7 @@ def test_dispatch(tmp_path, compared):
 @pytest.mark.slow
 def test_compile(tmp_path, compared):
     file = tmp_path / "rows.json"
-    rows = compile_.main(depths=(1, 2), dim=8, rounds=1, json=file)
+    rows = compile_.main(depths=(1, 2), dim=8, remats=(False,), rounds=1, json=file)
     hand, ours = (
         [f"{side}, {depth} blocks" for depth in (1, 2)] for side in ("hand-written", "nnjax")
     )
