@@ -12,7 +12,6 @@ import optax
 
 from nnjax.core import Layer, count_params
 from nnjax.data import batches
-from nnjax.ops.random import fold_in
 from nnjax.train.diagnose import NonFiniteLossError, first_nonfinite
 from nnjax.train.evaluate import make_evaluate
 from nnjax.train.state import TrainState, init_state
@@ -149,6 +148,6 @@ def _explain(
     """Go back to the step whose loss went wrong, and look for what was not finite first."""
     bad = int(np.flatnonzero(~np.isfinite(losses))[0])
     now = run(before, window[:bad])[0] if bad else before
-    key = fold_in(now.key, int(now.step))
-    where = first_nonfinite(model, now.params, now.state, window[bad][0], key=key, train=True)
+    inputs, key = window[bad][0], now.step_key()
+    where = first_nonfinite(model, now.params, now.state, inputs, key=key, train=True)
     return NonFiniteLossError(int(now.step), float(losses[bad]), where or "the loss itself")

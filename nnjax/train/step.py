@@ -30,14 +30,14 @@ def make_step(
 
         step = jax.jit(nn.train.make_step(model, loss, optimizer), donate_argnums=0)
 
-    A stochastic model draws with ``fold_in(train_state.key, train_state.step)``.
+    A stochastic model draws with ``train_state.step_key()``, another key each step.
     """
     metrics = dict(metrics or {})
 
     def step(train_state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
         params, state, opt_state, count, run_key = train_state
         inputs, targets = batch
-        key = jax.random.fold_in(run_key, count) if model.random else None
+        key = train_state.step_key() if model.random else None
 
         def objective(params):
             outputs, new_state = model.apply(params, state, inputs, key=key, train=True)

@@ -42,8 +42,8 @@ def check(rows, file, peers):
 def test_dispatch(tmp_path, compared):
     file = tmp_path / "rows.json"
     rows = dispatch.main(leaves=(12,), rounds=1, json=file)
-    theirs, ours = "hand-written, 12 leaves", "nnjax, 12 leaves"
-    check(rows, file, {theirs: set(), ours: {theirs}})
+    theirs, again, ours = (f"{side}, 12 leaves" for side in ("hand-written", "control", "nnjax"))
+    check(rows, file, {theirs: set(), again: {theirs}, ours: {theirs}})
     assert compared == ["losses", "parameters"]
 
 

@@ -88,6 +88,19 @@ def test_noise_differs_from_step_to_step_and_runs_repeat():
     assert rows[-1]["loss"] == again[-1]["loss"] != fit(seed=4)[1][-1]["loss"]
 
 
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_any_kind_of_key_drives_a_step(impl):
+    key = jax.random.key(0, impl=impl)
+    state = nn.train.init_state(NOISY, optax.sgd(0.1), key)
+    expected = jax.random.fold_in(jax.random.fold_in(key, 1), 0)
+    assert state.step_key() == expected
+    step = jax.jit(nn.train.make_step(NOISY, LOSS, optax.sgd(0.1)))
+    after, values = step(state, (X[:16], Y[:16]))
+    logits = NOISY(state.params, X[:16], state=state.state, key=expected, train=True)
+    assert float(values["loss"]) == pytest.approx(float(LOSS(logits, Y[:16]).mean()), rel=1e-5)
+    assert after.step_key() != expected
+
+
 @pytest.mark.parametrize("batch_size", [16, 7, 150])
 def test_many_steps_a_call_equal_one_by_one(batch_size):
     (one, rows), (many, again) = (fit(scan=scan, batch_size=batch_size) for scan in (False, True))
