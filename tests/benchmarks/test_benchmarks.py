@@ -42,8 +42,9 @@ def check(rows, file, peers):
 def test_dispatch(tmp_path, compared):
     file = tmp_path / "rows.json"
     rows = dispatch.main(leaves=(12,), rounds=1, json=file)
-    theirs, again, ours = (f"{side}, 12 leaves" for side in ("hand-written", "control", "nnjax"))
-    check(rows, file, {theirs: set(), again: {theirs}, ours: {theirs}})
+    kinds = ("hand-written", "no count, no key", "nnjax")
+    theirs, fewer, ours = (f"{kind}, 12 leaves" for kind in kinds)
+    check(rows, file, {theirs: set(), fewer: set(), ours: {theirs}})
     assert compared == ["losses", "parameters"]
 
 
