@@ -8,7 +8,7 @@ of width 8 compute, one example a batch. All further layers lie idle: they are c
 updated with a gradient of zero. To use them would take XLA minutes to compile (a chain of 1500
 layers), and would dilute what is asked.
 
-    python -m benchmarks.dispatch    # two minutes, nearly all of it compiling the largest
+    python -m benchmarks.dispatch    # four minutes, nearly all of it compiling the largest
 """
 
 from collections.abc import Callable

@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -25,7 +26,7 @@ class TrainState(NamedTuple):
 
     def step_key(self) -> jax.Array:
         """The key that this step draws with: ``fold_in(key, step)``."""
-        typed = jax.dtypes.issubdtype(self.key.dtype, jax.dtypes.prng_key)
+        typed = jnp.issubdtype(self.key.dtype, jax.dtypes.prng_key)
         key = self.key if typed else jax.random.wrap_key_data(self.key, impl="threefry2x32")
         return fold_in(key, self.step)
 
