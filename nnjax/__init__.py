@@ -3,6 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING
 
+from nnjax import layers as _layers
 from nnjax.core import (
     Layer as Layer,
     as_layer as as_layer,
@@ -27,21 +28,7 @@ from nnjax.core import (
     summary as summary,
     unstack as unstack,
 )
-from nnjax.layers import (
-    attention as attention,
-    avg_pool as avg_pool,
-    batch_norm as batch_norm,
-    conv as conv,
-    dropout as dropout,
-    embedding as embedding,
-    flatten as flatten,
-    global_avg_pool as global_avg_pool,
-    layer_norm as layer_norm,
-    linear as linear,
-    lstm as lstm,
-    max_pool as max_pool,
-    mlp as mlp,
-)
+from nnjax.layers import *  # noqa: F403  # their one list is in nnjax/layers/__init__.py
 
 if TYPE_CHECKING:
     from nnjax import (
@@ -59,30 +46,17 @@ _LAZY = ("data", "initializers", "losses", "models", "train")
 __all__ = [
     "Layer",
     "as_layer",
-    "attention",
-    "avg_pool",
-    "batch_norm",
     "compose",
-    "conv",
     "count_params",
     "data",
-    "dropout",
-    "embedding",
     "ensemble",
-    "flatten",
     "get_path",
-    "global_avg_pool",
     "initializers",
     "label",
-    "layer_norm",
-    "linear",
     "load",
     "load_config",
     "losses",
-    "lstm",
     "map_layers",
-    "max_pool",
-    "mlp",
     "models",
     "output_shape",
     "parallel",
@@ -98,6 +72,7 @@ __all__ = [
     "train",
     "unstack",
 ]
+__all__ += _layers.__all__
 
 
 def __getattr__(name: str):

@@ -13,3 +13,19 @@ from nnjax.layers.pooling import (
 )
 from nnjax.layers.recurrent import lstm as lstm
 from nnjax.layers.shape import flatten as flatten
+
+__all__ = [
+    "attention",
+    "avg_pool",
+    "batch_norm",
+    "conv",
+    "dropout",
+    "embedding",
+    "flatten",
+    "global_avg_pool",
+    "layer_norm",
+    "linear",
+    "lstm",
+    "max_pool",
+    "mlp",
+]

@@ -9,7 +9,8 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 import nnjax as nn
-from tests.catalogue import BATCH, CASES, Case, public_layers
+from tests.catalogue import CASES, public_layers
+from tests.catalogue.case import BATCH, Case
 
 KEY = jax.random.key(7)
 CLOSE = {"rtol": 2e-5, "atol": 2e-6}  # other fusions, so other roundings of sums

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import nnjax as nn
-from tests.layers.numerics import bf16, check_gradients, close, f64, moved, numbers
+from tests.numerics import bf16, check_gradients, close, f64, moved, numbers
 
 DIM, HEADS = 6, 2
 LAYER, CAUSAL = nn.attention(DIM, HEADS), nn.attention(DIM, HEADS, causal=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nnjax as nn
-from tests.layers.numerics import close, f64, numbers
+from tests.numerics import close, f64, numbers
 
 KEY = jax.random.key(3)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nnjax as nn
-from tests.layers.numerics import check_gradients, close, f64, numbers
+from tests.numerics import check_gradients, close, f64, numbers
 
 TABLE = {"embedding": numbers(300, 2)}
 LAYER = nn.embedding(300, 2)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import nnjax as nn
-from tests.layers.numerics import BFLOAT16, bf16, check_gradients, close, f64, moved, numbers
+from tests.numerics import BFLOAT16, bf16, check_gradients, close, f64, moved, numbers
 
 
 def np_linear(params, x):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import nnjax as nn
-from tests.layers.numerics import bf16, check_gradients, close, f64, numbers
 from tests.layers.test_convolution import np_pads
+from tests.numerics import bf16, check_gradients, close, f64, numbers
 
 
 def np_windows(x, window, stride, padding):

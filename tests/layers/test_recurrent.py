@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 
 import nnjax as nn
-from tests.layers.numerics import bf16, check_gradients, close, f64, moved, numbers
+from tests.numerics import bf16, check_gradients, close, f64, moved, numbers
 
 LAYER = nn.lstm(3, 2)
 PARAMS = moved(LAYER.init(jax.random.key(0))[0])

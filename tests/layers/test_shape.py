@@ -3,7 +3,7 @@
 import pytest
 
 import nnjax as nn
-from tests.layers.numerics import close, f64, numbers
+from tests.numerics import close, f64, numbers
 
 
 @pytest.mark.parametrize(

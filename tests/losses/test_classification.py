@@ -8,7 +8,7 @@ import scipy.special
 import sklearn.metrics
 
 from nnjax.losses import sigmoid_binary_cross_entropy, softmax_cross_entropy
-from tests.layers.numerics import bf16, check_gradients, close, f64, numbers
+from tests.numerics import bf16, check_gradients, close, f64, numbers
 
 LABELS = np.array([3, 0, 2, 2, 1])
 SOFT = np.random.default_rng(1).dirichlet(np.ones(4), 5).astype(np.float32)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nnjax.losses import squared_error
-from tests.layers.numerics import bf16, check_gradients, close, f64, numbers
+from tests.numerics import bf16, check_gradients, close, f64, numbers
 
 
 @pytest.mark.parametrize("shape", [(), (0, 2), (5,), (5, 3)])

@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 
 from nnjax.ops.attention import dot_product_attention
-from tests.layers.numerics import bf16, close, f64, numbers
+from tests.numerics import bf16, close, f64, numbers
 
 QUERY, KEY, VALUE = numbers(2, 3, 4, 5), numbers(2, 6, 4, 5, seed=1), numbers(2, 6, 4, 5, seed=2)
 attend = jax.jit(dot_product_attention, static_argnames="causal")

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nnjax.ops.pooling import avg_pool, max_pool
-from tests.layers.numerics import close, numbers
+from tests.numerics import close, numbers
 
 WINDOW, STRIDE, PADS = (3, 2), (2, 1), ((1, 1), (0, 1))
 

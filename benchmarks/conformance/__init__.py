@@ -1,0 +1,1 @@
+"""Our layers beside PyTorch's own module samples and the other peers, forward and backward."""

@@ -1,0 +1,16 @@
+"""Cases: shape."""
+
+import jax.numpy as jnp
+
+import nnjax as nn
+from tests.catalogue.case import SEQUENCE, Case, call
+
+flatten = nn.flatten(2)
+
+CASES: dict[str, Case] = {
+    "flatten": Case(
+        flatten,
+        SEQUENCE,
+        {"rank": (call(flatten, jnp.ones(3)), r"flatten\(2\): got x of shape \(3,\), expected")},
+    ),
+}
