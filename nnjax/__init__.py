@@ -36,12 +36,13 @@ if TYPE_CHECKING:
         initializers as initializers,
         losses as losses,
         models as models,
+        testing as testing,
         train as train,
     )
 
 __version__ = "0.1.0"
 
-_LAZY = ("data", "initializers", "losses", "models", "train")
+_LAZY = ("data", "initializers", "losses", "models", "testing", "train")
 
 __all__ = [
     "Layer",
@@ -69,6 +70,7 @@ __all__ = [
     "set_path",
     "stack",
     "summary",
+    "testing",
     "train",
     "unstack",
 ]

@@ -37,6 +37,7 @@ FLOORS = {
     "models": 3,
     "data": 3,
     "train": 3,
+    "testing": 3,
     "cli": 5,
 }
 
