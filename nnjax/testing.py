@@ -58,8 +58,8 @@ def check_layer(
     Raises: LawError, naming every law broken, and by how much.
     """
     layer = as_layer(layer)
-    inputs, named = jax.tree.map(_fill, (inputs, dict(named or {})))
-    subject = _Subject(layer, inputs, named, batch_axis, seed)
+    filled = jax.tree.map(_fill, inputs), jax.tree.map(_fill, dict(named or {}))
+    subject = _Subject(layer, filled[0], filled[1], batch_axis, seed)
     broken = {}
     for name, law in _LAWS.items():
         try:
