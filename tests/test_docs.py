@@ -3,6 +3,8 @@
 import importlib.util
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import jax
@@ -11,7 +13,8 @@ import pytest
 from nnjax.cli.main import main
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PEERS = {"torch", "flax", "equinox", "haiku", "keras"}  # no part of the default install
 BLOCK = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -36,26 +39,57 @@ def test_every_block_has_a_known_language():
     assert {kind for page in PAGES for kind, _ in BLOCK.findall(page.read_text())} <= known
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_python_blocks_run(page, capsys):
+def peers(page: Path) -> set[str]:
+    found = re.findall(r"^(?:import|from) (\w+)", "\n".join(blocks(page, "python")), re.MULTILINE)
+    return PEERS & set(found)
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix().removeprefix("docs/").removesuffix(".md")
+
+
+def run_python_blocks(page: Path, printed):
     namespace: dict[str, object] = {}
     for block in blocks(page, "python"):
         exec(compile(block, str(page), "exec"), namespace)
-    if page.stem == "layers":  # the page shows what its block printed
-        (shown,) = blocks(page, "text")
-        assert shown in capsys.readouterr().out
+    out = printed()
     if page.stem == "README":
-        assert re.search(r"^0\.9[6-9]", capsys.readouterr().out, re.MULTILINE)
+        assert re.search(r"^0\.9[6-9]", out, re.MULTILINE)
+    for shown in blocks(page, "text"):  # the page shows what its blocks printed
+        assert shown in out, out
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [p for p in PAGES if not peers(p)], ids=name_of)
+def test_python_blocks_run(page, capsys):
+    run_python_blocks(page, lambda: capsys.readouterr().out)
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("page", [p for p in PAGES if peers(p)], ids=name_of)
+def test_python_blocks_beside_a_peer_run(page, capsys):
+    for peer in sorted(peers(page)):
+        pytest.importorskip(peer)
+    run_python_blocks(page, lambda: capsys.readouterr().out)
+
+
+@pytest.mark.parity
+def test_the_site_builds(tmp_path):
+    pytest.importorskip("mkdocs")
+    command = ["mkdocs", "build", "-q", "--strict", "-f", ROOT / "mkdocs.yml", "-d", tmp_path]
+    done = subprocess.run(
+        [sys.executable, "-m", *command], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_nnjax_commands_run(page):
     for command in commands(page, "bash"):
         if command.startswith(("nnjax ", ".venv/bin/nnjax ")):
             assert main(shlex.split(command)[1:]) == 0, command
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_other_commands_exist(page):
     """pip and pytest lines are run by .ci/run, benchmarks by tests/benchmarks, at small size."""
     for command in commands(page, "bash") + commands(page, "bash slow"):
