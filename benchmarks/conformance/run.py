@@ -1,11 +1,13 @@
 """All samples of one module, or of all modules, as rows."""
 
 import dataclasses
+import itertools
 import warnings
 
 import jax
 import torch
 
+import nnjax as nn
 from benchmarks.conformance import adapters as adapters, torch_samples
 from benchmarks.conformance.compare import compare
 from benchmarks.conformance.twin import ADAPTERS, REASONS, NotOurs
@@ -18,15 +20,20 @@ class Row:
     """What came of one module's samples."""
 
     name: str
+    layer: str = ""  # ours
     samples: int = 0
+    available: int = 0
     worst: float = 0.0
     where: str = ""  # the sample with the largest difference
     reasons: list[str] = dataclasses.field(default_factory=list)  # samples left out, and why
     failures: list[str] = dataclasses.field(default_factory=list)
 
 
-def row(name: str, dtype: str = "float32") -> Row:
-    """Compare every sample of torch.nn.<name>, in evaluation and in training."""
+def row(name: str, dtype: str = "float32", limit: int | None = None) -> Row:
+    """Compare the samples of torch.nn.<name>, in evaluation and in training.
+
+    ``limit`` takes at most as many of either, evenly spread.
+    """
     found = Row(name)
     if name in REASONS:
         found.reasons.append(REASONS[name])
@@ -35,9 +42,13 @@ def row(name: str, dtype: str = "float32") -> Row:
         found.failures.append("no adapter")
         return found
     for train in (False, True):
-        for sample in torch_samples.of(name, train, getattr(torch, dtype)):
+        found.available += (count := torch_samples.count(name, train))
+        every = 1 if limit is None else max(1, -(-count // limit))
+        samples = torch_samples.of(name, train, getattr(torch, dtype))
+        for sample in itertools.islice(samples, 0, None, every):
             try:
                 twin = ADAPTERS[name](sample.module.train(train))
+                found.layer = nn.as_layer(twin.layer).name.split("(")[0]
                 if dtype == "bfloat16" and not twin.bfloat16:
                     continue
                 with warnings.catch_warnings():

@@ -66,3 +66,8 @@ def of(name: str, train: bool, dtype=torch.float32) -> Iterator[Sample]:
 
 def in_module_db(name: str) -> bool:
     return name in SAMPLES or any(m.name == f"nn.{name}" for m in module_db)
+
+
+def count(name: str, train: bool) -> int:
+    """How many samples ``of`` yields."""
+    return sum(1 for _ in of(name, train))

@@ -1,0 +1,58 @@
+"""The page docs/conformance.md, from the rows."""
+
+import jax
+import torch
+
+from benchmarks.conformance.run import TOLERANCE, Row
+
+HEAD = """# Conformance
+
+Every module of `torch.nn` (PyTorch {torch}), on PyTorch's own samples of it
+(`torch.testing._internal.common_modules.module_db`, and ours for the modules that it leaves out),
+beside our layer with the same settings and parameters, on CPU with jax {jax}: the outputs, the state
+after training, and the gradients of all parameters and inputs.
+
+A cell is the largest difference of any entry, over the largest entry of its array. It passes at
+{float32:g} in float32 and {bfloat16:g} in bfloat16 (8 bits, and a few roundings in a row).
+{share}
+
+```bash slow
+python -m benchmarks.conformance --write{option}
+```
+
+**{passed} of the {sensible} modules that make sense in a pure library pass ({percent:.1f} %).**
+{missed}
+| torch.nn | nnjax | samples | float32 | bfloat16 | left out |
+|---|---|---|---|---|---|
+"""
+
+
+def page(names: list[str], rows: dict[tuple[str, str], Row], limit: int | None) -> str:
+    sensible = [n for n in names if rows[n, "float32"].samples or rows[n, "float32"].failures]
+    passed = [n for n in sensible if not rows[n, "float32"].failures]
+    missed = [n for n in sensible if n not in passed]
+    lines = [_line(rows[n, "float32"], rows[n, "bfloat16"]) for n in sensible]
+    others = [n for n in names if n not in sensible]
+    head = HEAD.format(
+        torch=torch.__version__.split("+")[0],
+        jax=jax.__version__,
+        share=f"Of a module with more samples, {limit} were taken, evenly spread." if limit else "",
+        option=f" --samples {limit}" if limit else "",
+        passed=len(passed),
+        sensible=len(sensible),
+        percent=100 * len(passed) / max(1, len(sensible)),
+        missed=f"\nNot yet: {', '.join(missed)}.\n" if missed else "",
+        **TOLERANCE,
+    )
+    tail = "\n\n## Modules without a row, and why\n\n| torch.nn | reason |\n|---|---|\n"
+    tail += "\n".join(f"| {n} | {'; '.join(rows[n, 'float32'].reasons)} |" for n in others)
+    return head + "\n".join(lines) + (tail if others else "") + "\n"
+
+
+def _line(single: Row, half: Row) -> str:
+    cell = lambda r: f"**{r.worst:.0e}**" if r.failures else f"{r.worst:.0e}" if r.samples else ""
+    reasons = "; ".join(single.reasons)
+    return (
+        f"| {single.name} | `{single.layer}` | {single.samples} | {cell(single)} | {cell(half)} "
+        f"| {reasons} |"
+    )
