@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         data as data,
         initializers as initializers,
         losses as losses,
+        metrics as metrics,
         models as models,
         testing as testing,
         train as train,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_LAZY = ("data", "initializers", "losses", "models", "testing", "train")
+_LAZY = ("data", "initializers", "losses", "metrics", "models", "testing", "train")
 
 __all__ = [
     "Layer",
@@ -58,6 +59,7 @@ __all__ = [
     "load_config",
     "losses",
     "map_layers",
+    "metrics",
     "models",
     "output_shape",
     "parallel",

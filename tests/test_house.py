@@ -33,6 +33,7 @@ FLOORS = {
     "core": 0,
     "initializers": 1,
     "losses": 1,
+    "metrics": 1,
     "layers": 2,
     "models": 3,
     "data": 3,
@@ -79,6 +80,7 @@ def test_all_names_are_there_and_no_others():
     assert sorted(nn.__all__, key=str.lower) == sorted(set(nn.__all__), key=str.lower)
     for module in (
         "nnjax.losses",
+        "nnjax.metrics",
         "nnjax.train",
         "nnjax.data",
         "nnjax.models",
@@ -91,7 +93,7 @@ def test_all_names_are_there_and_no_others():
 
 
 def test_public_names_say_what_they_do():
-    modules = (nn, nn.losses, nn.train, nn.data, nn.models, nn.initializers)
+    modules = (nn, nn.losses, nn.metrics, nn.train, nn.data, nn.models, nn.initializers)
     for module in modules:
         for name in module.__all__:
             thing = getattr(module, name)

@@ -1,0 +1,108 @@
+"""Metrics: four pure functions each, so that they stream, mask and merge over devices."""
+
+from nnjax.metrics.calibration import (
+    adaptive_calibration_error as adaptive_calibration_error,
+    bits_per_byte as bits_per_byte,
+    brier as brier,
+    expected_calibration_error as expected_calibration_error,
+    maximum_calibration_error as maximum_calibration_error,
+    negative_log_likelihood as negative_log_likelihood,
+    perplexity as perplexity,
+    reliability as reliability,
+)
+from nnjax.metrics.classification import (
+    accuracy as accuracy,
+    balanced_accuracy as balanced_accuracy,
+    cohen_kappa as cohen_kappa,
+    confusion_matrix as confusion_matrix,
+    dice as dice,
+    f_beta as f_beta,
+    iou as iou,
+    matthews_correlation as matthews_correlation,
+    precision as precision,
+    recall as recall,
+    top_k_accuracy as top_k_accuracy,
+)
+from nnjax.metrics.image import psnr as psnr, ssim as ssim
+from nnjax.metrics.metric import (
+    Metric as Metric,
+    bootstrap as bootstrap,
+    collection as collection,
+)
+from nnjax.metrics.ranking import (
+    average_precision as average_precision,
+    mean_reciprocal_rank as mean_reciprocal_rank,
+    ndcg as ndcg,
+    recall_at_k as recall_at_k,
+    roc_auc as roc_auc,
+)
+from nnjax.metrics.regression import (
+    crps as crps,
+    mean as mean,
+    mean_absolute_error as mean_absolute_error,
+    mean_squared_error as mean_squared_error,
+    pearson as pearson,
+    r2 as r2,
+    root_mean_squared_error as root_mean_squared_error,
+    spearman as spearman,
+)
+from nnjax.metrics.representation import (
+    cka as cka,
+    knn_predict as knn_predict,
+    linear_probe as linear_probe,
+)
+from nnjax.metrics.text import (
+    bleu as bleu,
+    character_error_rate as character_error_rate,
+    rouge as rouge,
+    rouge_l as rouge_l,
+    word_error_rate as word_error_rate,
+)
+
+__all__ = [
+    "Metric",
+    "accuracy",
+    "adaptive_calibration_error",
+    "average_precision",
+    "balanced_accuracy",
+    "bits_per_byte",
+    "bleu",
+    "bootstrap",
+    "brier",
+    "character_error_rate",
+    "cka",
+    "cohen_kappa",
+    "collection",
+    "confusion_matrix",
+    "crps",
+    "dice",
+    "expected_calibration_error",
+    "f_beta",
+    "iou",
+    "knn_predict",
+    "linear_probe",
+    "matthews_correlation",
+    "maximum_calibration_error",
+    "mean",
+    "mean_absolute_error",
+    "mean_reciprocal_rank",
+    "mean_squared_error",
+    "ndcg",
+    "negative_log_likelihood",
+    "pearson",
+    "perplexity",
+    "precision",
+    "psnr",
+    "r2",
+    "recall",
+    "recall_at_k",
+    "reliability",
+    "roc_auc",
+    "root_mean_squared_error",
+    "rouge",
+    "rouge_l",
+    "spearman",
+    "ssim",
+    "top_k_accuracy",
+    "word_error_rate",
+]
