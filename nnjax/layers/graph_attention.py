@@ -1,5 +1,7 @@
 """Attention over the neighbours in a graph: gat and gatv2."""
 
+import math
+
 import jax
 
 from nnjax.core import Layer, check_entries, check_positive, check_rate
@@ -161,5 +163,5 @@ def _head_size(name: str, in_features: int, out_features: int, heads: int, merge
 def _mix(g: GraphInputs, weights: jax.Array, h: jax.Array, merge: str) -> jax.Array:
     """Weights [..., E, heads] and h [..., N, heads, F] -> [..., N, out]."""
     y = g.aggregate("sum", weights[..., None] * g.at_senders(widen(h)))
-    y = y.mean(-2) if merge == "mean" else y.reshape(*y.shape[:-2], -1)
+    y = y.mean(-2) if merge == "mean" else y.reshape(*y.shape[:-2], math.prod(y.shape[-2:]))
     return y.astype(h.dtype)

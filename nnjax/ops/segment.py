@@ -11,20 +11,24 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Num, Shaped
+from jaxtyping import Array, Bool, Float, Integer, Num, Shaped
 
 from nnjax.ops.precision import widen
 
 Rows = Float[Array, "..."]  # [*batch, E, *features], or S in place of E
-Ids = Int[Array, "*batch E"]
+Ids = Integer[Array, "*batch E"]
 Mask = Bool[Array, "*batch E"] | None
 
 
 def take_rows(data: Shaped[Array, "..."], ids: Ids) -> Shaped[Array, "..."]:
     """Row ``ids[e]`` of data for each e: [*batch, S, *features] -> [*batch, E, *features].
 
-    As in NumPy, negative ids count from the end; ids too large get the last row.
+    As in NumPy, negative ids count from the end; ids too large get the last row, or zeros if there
+    are no rows.
     """
+    axis = ids.ndim - 1
+    if data.shape[axis] == 0:
+        return jnp.zeros((*ids.shape, *data.shape[axis + 1 :]), data.dtype)
     f = lambda data, ids: data.at[ids].get(mode="clip")
     return _over_batch(f, ids)(data, ids)
 
@@ -44,7 +48,7 @@ def segment_sum(
 
 def segment_count(
     ids: Ids, segments: int, *, mask: Mask = None, sorted: bool = False
-) -> Int[Array, "*batch S"]:
+) -> Integer[Array, "*batch S"]:
     """How many entries each segment has."""
     return segment_sum(jnp.ones(ids.shape, jnp.int32), ids, segments, mask=mask, sorted=sorted)
 
@@ -116,7 +120,7 @@ AGGREGATES: dict[str, Callable[..., jax.Array]] = {
 }
 
 
-def ids_of_sizes(sizes: Int[Array, "*batch G"], total: int) -> Int[Array, "*batch N"]:
+def ids_of_sizes(sizes: Integer[Array, "*batch G"], total: int) -> Integer[Array, "*batch N"]:
     """The segment of each of ``total`` rows that lie segment after segment, of these sizes.
 
     Rows beyond the last segment get G, which is out of range and so takes part in nothing.

@@ -85,7 +85,7 @@ def test_graph_norm(mean):
     alone = [rows[0] for rows in graphs(x) if len(rows) == 1]
     kept = np.isin(np.arange(N), alone, invert=True)
     close(by_graph[kept], want[kept], atol=atol)
-    assert not by_graph[[2, 7, 8, 9]].any()  # padding, and nodes of no graph
+    assert not by_graph[np.array([2, 7, 8, 9])].any()  # padding, and nodes of no graph
 
 
 @pytest.mark.parametrize("kind", ["sum", "max"])
@@ -129,7 +129,7 @@ def test_gradients():
         h = norm(params[1], nodes, sizes, node_mask=mask)
         return jnp.sin(pool(params[0], h, sizes, node_mask=mask)).sum()
 
-    check_gradients(f, params, NODES)
+    check_gradients(f, params, NODES, order=1)
 
 
 def test_messages():
