@@ -12,6 +12,7 @@ Yang, Cohen, Salakhutdinov 2016, https://arxiv.org/abs/1603.08861.
 
 import io
 import pickle
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ FILES = {  # by part: size and sha256
 }
 
 
-def read(part):
+def read(part) -> Any:
     """One published file, its checksum verified before anything in it is believed."""
     size, sha256 = FILES[part]
     content = fetch(DataFile(f"cora/planetoid/ind.cora.{part}", size, sha256, (URL + part,)))
@@ -45,7 +46,7 @@ def read(part):
 
 
 def cora():
-    """Words [N, D] with rows that sum to one, labels [N], senders and receivers [E], test [1000]."""
+    """Words [N, D], rows that sum to one; labels [N]; senders and receivers [E]; test [1000]."""
     test = read("test.index")
     words = np.concatenate([read("allx").toarray(), read("tx").toarray()])
     labels = np.concatenate([read("ally"), read("ty")]).argmax(1)

@@ -20,6 +20,10 @@ from nnjax.layers.graph_pooling import (
     set_linear as set_linear,
 )
 from nnjax.layers.linear import linear as linear, mlp as mlp
+from nnjax.layers.mixture import (
+    gated_mlp as gated_mlp,
+    mixture_of_experts as mixture_of_experts,
+)
 from nnjax.layers.normalization import batch_norm as batch_norm, layer_norm as layer_norm
 from nnjax.layers.pooling import (
     avg_pool as avg_pool,
@@ -39,6 +43,7 @@ __all__ = [
     "embedding",
     "flatten",
     "gat",
+    "gated_mlp",
     "gatv2",
     "gcn",
     "gin",
@@ -52,6 +57,7 @@ __all__ = [
     "lstm",
     "max_pool",
     "message_passing",
+    "mixture_of_experts",
     "mlp",
     "mpnn",
     "pna",

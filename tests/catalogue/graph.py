@@ -1,5 +1,7 @@
 """Cases: graph."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -49,7 +51,8 @@ def graph_mistakes(layer, name, size, **edges):
     }
 
 
-def graph_case(layer, name, size=True, wrong=None, **edges) -> Case:
+def graph_case(layer, name, edges: dict[str, Any] | None = None, size=True, wrong=None) -> Case:
+    edges = edges or {}
     mistakes = {**graph_mistakes(layer, name, size, **edges), **(wrong or {})}
     return Case(layer, NODES, mistakes, EDGES | edges)
 
@@ -117,10 +120,10 @@ CASES: dict[str, Case] = {
     "graph_norm": pool_case(nn.graph_norm(4, eps=0.1), r"graph_norm\(4\)"),
     "graph_pool": pool_case(nn.graph_pool("std"), "graph_pool", wrong=n_node),
     "graph_sage": graph_case(nn.graph_sage(4, 3, aggregate="pool"), r"graph_sage\(4, 3, pool\)"),
-    "message_passing": graph_case(passing, "message_passing", size=False, **FEATURES),
-    "mpnn": graph_case(nn.mpnn(4, 3, hidden=(5,)), r"mpnn\(4, 3\)", **FEATURES),
+    "message_passing": graph_case(passing, "message_passing", FEATURES, size=False),
+    "mpnn": graph_case(nn.mpnn(4, 3, hidden=(5,)), r"mpnn\(4, 3\)", FEATURES),
     "pna": graph_case(
-        nn.pna(4, 3, mean_log_degree=1.0, edge_features=3), r"pna\(4, 3\)", wrong=unused, **FEATURES
+        nn.pna(4, 3, mean_log_degree=1.0, edge_features=3), r"pna\(4, 3\)", FEATURES, wrong=unused
     ),
     "set_linear": pool_case(
         nn.set_linear(4, 3), r"set_linear\(4, 3\)", "x", {"mask": EDGES["node_mask"]}

@@ -17,7 +17,7 @@ def example(n, e, seed, features=True):
     nodes = {"atom": rng.normal(size=(n, 3)).astype(np.float32), "kind": rng.integers(0, 5, n)}
     edges = rng.normal(size=(e, 2)).astype(np.float32) if features else None
     ends = rng.integers(0, max(n, 1), (2, e))
-    return nn.data.graph(nodes, *ends, edges, rng.normal(size=4) if features else None)
+    return nn.data.graph(nodes, ends[0], ends[1], edges, rng.normal(size=4) if features else None)
 
 
 THREE = [example(4, 6, 0), example(1, 0, 1), example(3, 5, 2)]
