@@ -269,6 +269,7 @@ def test_one_topology_serves_a_batch(name):
     close(r["pair"], np.stack([r["plain"], r["minus"]]), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_gradients():
     names = ["gcn weighted", "gat", "gatv2", "sage mean", "gin", "mpnn", "pna"]
 

@@ -120,6 +120,7 @@ def test_set_linear():
     close(run(GARBAGE[order], jnp.asarray(MASK)[order]), y[order])
 
 
+@pytest.mark.slow
 def test_gradients():
     pool, norm = nn.graph_attention_pool(nn.linear(D, 1)), nn.graph_norm(D, eps=0.1)
     params = [moved(layer.init(jax.random.key(0))[0]) for layer in (pool, norm)]

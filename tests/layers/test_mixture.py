@@ -88,15 +88,17 @@ def test_a_full_expert_drops_late_choices(top_k, factor):
 
 def test_losses():
     layer, params, state = made(2)
-    _, after = jax.jit(lambda p: layer.apply(p, state, X, train=True))(params)
+    step = jax.jit(lambda p: layer.apply(p, state, X, train=True)[1])
+    after = step(params)
     logits, share, chosen, _ = np_route(f64(params), f64(X).reshape(-1, D), 2)
     count = np.bincount(chosen.ravel(), minlength=EXPERTS) / chosen.size
     close(after["balance_loss"], np.array(EXPERTS * (count * share.mean(0)).sum()))
     close(after["z_loss"], (np.log(np.exp(logits).sum(-1)) ** 2).mean())
     even = {**params, "router": jnp.zeros((D, EXPERTS))}
-    close(layer.apply(even, state, X, train=True)[1]["balance_loss"], np.array(1.0))
+    close(step(even)["balance_loss"], np.array(1.0))
 
 
+@pytest.mark.slow
 def test_gradients_reach_router_and_losses():
     def f(params, x):
         total = jnp.zeros((), x.dtype)
@@ -114,13 +116,14 @@ def test_gradients_reach_router_and_losses():
 
 def test_no_tokens_one_expert_and_bfloat16():
     layer, params, state = made(2)
-    assert layer(params, X[:, :0], state=state).shape == (2, 0, D)
+    run = jax.jit(lambda p, x: layer(p, x, state=state))
+    assert run(params, X[:, :0]).shape == (2, 0, D)
     alone = nn.mixture_of_experts(D, H, 1, top_k=1)
     params_1, state_1 = alone.init(jax.random.key(0))
     gated = {part: {"kernel": params_1[part][0]} for part in ("gate", "up", "down")}
-    close(alone(params_1, X, state=state_1), nn.gated_mlp(D, H, D)(gated, X))
-    y = layer(bf16(params), bf16(X), state=state)
-    assert y.dtype == jnp.bfloat16
+    single = jax.jit(lambda p, x: alone(p, x, state=state_1))(params_1, X)
+    close(single, jax.jit(nn.gated_mlp(D, H, D))(gated, X))
+    assert run(bf16(params), bf16(X)).dtype == jnp.bfloat16
 
 
 def test_messages():

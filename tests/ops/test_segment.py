@@ -123,7 +123,7 @@ def test_gradients():
         soft = segment_softmax(x, ids, SEGMENTS, mask=mask)
         return (reduced * w.astype(x.dtype)).sum() + jnp.sin(3 * soft).sum()
 
-    check_gradients(f, numbers(len(IDS), 2))
+    check_gradients(f, numbers(len(IDS), 2), order=1)  # the contract suite goes to order 2
 
 
 def test_gradient_of_equal_rows_is_finite():
