@@ -1,5 +1,6 @@
 """The examples run and reach the figures that they state."""
 
+import os
 import runpy
 from pathlib import Path
 
@@ -32,6 +33,17 @@ def test_first_networks():
         assert count == expected and loss < 0.5
     assert networks["regression"]() < 0.01
     assert networks["backward_by_hand"]() < 1e-6
+
+
+@pytest.mark.slow
+def test_graph_network(monkeypatch):
+    shared = EXAMPLES.parents[1] / "shared" / "data"  # beside a developer's checkout
+    if not os.environ.get("NNJAX_DATA"):
+        monkeypatch.setenv("NNJAX_DATA", str(shared))
+    if not Path(os.environ["NNJAX_DATA"], "cora").is_dir():
+        pytest.skip("Cora is not there")
+    accuracy = runpy.run_path(str(EXAMPLES / "graph_network.py"))["main"]()
+    assert 0.80 <= accuracy <= 0.84  # Kipf and Welling: 0.815
 
 
 def test_every_example_is_tested():
