@@ -12,7 +12,7 @@ Every module of `torch.nn` (PyTorch {torch}), on PyTorch's own samples of it
 beside our layer with the same settings and parameters, on CPU with jax {jax}: the outputs, the state
 after training, and the gradients of all parameters and inputs.
 
-A cell is the largest difference of any entry, over the largest entry of its array. It passes
+A cell is the largest difference of any entry, over the largest of its array. It passes
 at {float32:g} in float32 and {bfloat16:g} in bfloat16 (8 bits, and a few roundings in a row).
 {share}
 

@@ -50,7 +50,7 @@ def row(name: str, dtype: str = "float32", limit: int | None = None) -> Row:
                 twin = ADAPTERS[name](sample.module.train(train))
                 found.layer = nn.as_layer(twin.layer).name.split("(")[0]
                 if dtype == "bfloat16" and not twin.bfloat16:
-                    continue
+                    raise NotOurs("bfloat16: none at the peer on CPU")
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     worst = compare(sample, twin, train).worst()
