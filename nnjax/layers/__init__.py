@@ -1,5 +1,14 @@
 """Layers, one file a family."""
 
+from nnjax.layers.adaptive_pooling import (
+    adaptive_avg_pool as adaptive_avg_pool,
+    adaptive_max_pool as adaptive_max_pool,
+    attention_pool as attention_pool,
+    fractional_max_pool as fractional_max_pool,
+    gem_pool as gem_pool,
+    global_avg_pool as global_avg_pool,
+    global_max_pool as global_max_pool,
+)
 from nnjax.layers.attention import attention as attention
 from nnjax.layers.convolution import conv as conv
 from nnjax.layers.dropout import dropout as dropout
@@ -8,24 +17,39 @@ from nnjax.layers.linear import linear as linear, mlp as mlp
 from nnjax.layers.normalization import batch_norm as batch_norm, layer_norm as layer_norm
 from nnjax.layers.pooling import (
     avg_pool as avg_pool,
-    global_avg_pool as global_avg_pool,
+    blur_pool as blur_pool,
+    lp_pool as lp_pool,
     max_pool as max_pool,
+    max_unpool as max_unpool,
+    min_pool as min_pool,
+    sum_pool as sum_pool,
 )
 from nnjax.layers.recurrent import lstm as lstm
 from nnjax.layers.shape import flatten as flatten
 
 __all__ = [
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
     "attention",
+    "attention_pool",
     "avg_pool",
     "batch_norm",
+    "blur_pool",
     "conv",
     "dropout",
     "embedding",
     "flatten",
+    "fractional_max_pool",
+    "gem_pool",
     "global_avg_pool",
+    "global_max_pool",
     "layer_norm",
     "linear",
+    "lp_pool",
     "lstm",
     "max_pool",
+    "max_unpool",
+    "min_pool",
     "mlp",
+    "sum_pool",
 ]
