@@ -10,9 +10,17 @@ from nnjax.layers.adaptive_pooling import (
     global_max_pool as global_max_pool,
 )
 from nnjax.layers.attention import attention as attention
+from nnjax.layers.capsule import capsule as capsule
 from nnjax.layers.convolution import conv as conv
+from nnjax.layers.coupling import (
+    additive_coupling as additive_coupling,
+    affine_coupling as affine_coupling,
+    flow as flow,
+)
 from nnjax.layers.dropout import dropout as dropout
 from nnjax.layers.embedding import embedding as embedding
+from nnjax.layers.hopfield import hopfield as hopfield
+from nnjax.layers.kan import kan as kan
 from nnjax.layers.linear import linear as linear, mlp as mlp
 from nnjax.layers.normalization import batch_norm as batch_norm, layer_norm as layer_norm
 from nnjax.layers.pooling import (
@@ -24,25 +32,38 @@ from nnjax.layers.pooling import (
     min_pool as min_pool,
     sum_pool as sum_pool,
 )
+from nnjax.layers.quantizer import (
+    ema_vector_quantizer as ema_vector_quantizer,
+    vector_quantizer as vector_quantizer,
+)
+from nnjax.layers.rbf import rbf as rbf
 from nnjax.layers.recurrent import lstm as lstm
 from nnjax.layers.shape import flatten as flatten
+from nnjax.ops.capsule import squash as squash
 
 __all__ = [
     "adaptive_avg_pool",
     "adaptive_max_pool",
+    "additive_coupling",
+    "affine_coupling",
     "attention",
     "attention_pool",
     "avg_pool",
     "batch_norm",
     "blur_pool",
+    "capsule",
     "conv",
     "dropout",
+    "ema_vector_quantizer",
     "embedding",
     "flatten",
+    "flow",
     "fractional_max_pool",
     "gem_pool",
     "global_avg_pool",
     "global_max_pool",
+    "hopfield",
+    "kan",
     "layer_norm",
     "linear",
     "lp_pool",
@@ -51,5 +72,8 @@ __all__ = [
     "max_unpool",
     "min_pool",
     "mlp",
+    "rbf",
+    "squash",
     "sum_pool",
+    "vector_quantizer",
 ]

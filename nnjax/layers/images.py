@@ -1,4 +1,4 @@
-"""Arrays [..., *spatial, C]: their batch axes joined into one on the way in, parted on the way out."""
+"""Arrays [..., *spatial, C]: their batch axes joined on the way in, parted on the way out."""
 
 import math
 from collections.abc import Callable

@@ -79,9 +79,7 @@ def adaptive_max_pool(m):
 def fractional_max_pool(m):
     sizes = {"output_size": m.output_size, "output_ratio": m.output_ratio}
     sizes = {name: every(m, size) for name, size in sizes.items() if size is not None}
-    pool = nn.fractional_max_pool(
-        every(m, m.kernel_size), return_indices=m.return_indices, **sizes
-    )
+    pool = nn.fractional_max_pool(every(m, m.kernel_size), return_indices=m.return_indices, **sizes)
     samples = jnp.asarray(m._random_samples.float().numpy())
     if axes_of(m) == 2:
         samples = samples[..., ::-1]  # PyTorch's are of width and height; in 3d in order
