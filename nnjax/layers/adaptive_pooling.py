@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from numbers import Integral, Real
 from typing import Any
 
 import jax
@@ -100,8 +99,8 @@ def fractional_max_pool(
         sizes = per_axis(name, "output_size", output_size, axes)
         count = lambda spatial: sizes
     else:
-        ratios = (output_ratio,) * axes if isinstance(output_ratio, Real) else output_ratio
-        ratios = tuple(ratios or ())
+        several = isinstance(output_ratio, Sequence)
+        ratios: Any = tuple(output_ratio) if several else (output_ratio,) * axes
         if len(ratios) != axes or not all(0 < r < 1 for r in ratios):
             fix = f"expected {axes} numbers in (0, 1)"
             raise LayerValueError(f"{name}: got output_ratio={output_ratio}, {fix}.")
@@ -243,8 +242,8 @@ def attention_pool(dim: int, heads: int) -> Layer:
 
 def _output_sizes(name: str, output_size: Sizes) -> tuple[int | None, ...]:
     """One integer an axis, or None where the axis stays."""
-    alone = output_size is None or isinstance(output_size, Integral)
-    sizes: Any = (output_size,) * 2 if alone else tuple(output_size)
+    several = isinstance(output_size, Sequence)
+    sizes: Any = tuple(output_size) if several else (output_size,) * 2
     if not 1 <= len(sizes) <= 3:
         raise LayerValueError(f"{name}: got {len(sizes)} sizes, expected one to three.")
     for size in sizes:

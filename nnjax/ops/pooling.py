@@ -140,7 +140,7 @@ def blur_pool(
 
     The border is mirrored, its own entries not repeated. In float32 or wider; result in x.dtype.
     """
-    h = widen(x)
+    h: Any = widen(x)
     for axis, (taps, step) in enumerate(zip(window, stride, strict=True), 1):
         pads = [(0, 0)] * x.ndim
         pads[axis] = (taps - 1) // 2, taps // 2
@@ -152,7 +152,7 @@ def blur_pool(
             * jax.lax.slice_in_dim(padded, k, k + reach, step, axis)
             for k in range(taps)
         )
-    return jnp.asarray(h, x.dtype)
+    return h.astype(x.dtype)
 
 
 def entries(

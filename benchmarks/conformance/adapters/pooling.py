@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import Any
 
 import jax.numpy as jnp
 import torch
@@ -16,7 +17,7 @@ def axes_of(m):
     return int(type(m).__name__[-2])
 
 
-def every(m, value):
+def every(m, value) -> Any:
     """One entry an axis."""
     return (value,) * axes_of(m) if value is None or isinstance(value, (int, float)) else value
 
@@ -30,7 +31,7 @@ def twin(m, layer, **options):
     return Twin(layer, enter=enter, leave=leave, **options)
 
 
-def windows(m):
+def windows(m) -> tuple[Any, dict[str, Any]]:
     """PyTorch pads with a number or one an axis."""
     stride = m.kernel_size if m.stride is None else m.stride
     found = {"stride": every(m, stride), "padding": every(m, m.padding)}
