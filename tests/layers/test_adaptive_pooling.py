@@ -73,6 +73,7 @@ def test_an_infinity_stays_in_its_bins():
     assert nn.adaptive_avg_pool((4,))({}, x).ravel().tolist() == [0.0, jnp.inf, 0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_adaptive_gradients():
     x = np.random.default_rng(0).permutation(10).reshape(1, 5, 2)  # no ties to cross
     both = nn.parallel(nn.adaptive_avg_pool((3,)), nn.adaptive_max_pool((3,)))
@@ -153,6 +154,7 @@ def test_gem_pool(power, scale):
     close(jax.jit(layer)(params, x), want, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_gem_gradients():
     layer = nn.gem_pool(1, power=2.0, eps=1e-3)
     x = numbers(4, 2, mean=1.0, scale=0.3)

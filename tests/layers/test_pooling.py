@@ -266,6 +266,7 @@ def test_a_norm_of_zeros_has_no_slope(p):
     assert slope.tolist() == [[[0.0]] * 2] * 2
 
 
+@pytest.mark.slow
 def test_norm_gradients():
     x = numbers(4, 1)
     check_gradients(lambda x: (nn.lp_pool(3, (2,))({}, x), nn.lp_pool(2, (4,))({}, x)), x, order=1)

@@ -61,6 +61,7 @@ def test_squash_at_zero_and_far_out():
     assert bool(jnp.isfinite(slopes).all()) and not slopes[0].any()
 
 
+@pytest.mark.slow
 def test_capsule_gradients():
     layer = nn.capsule(3, 2, 2, 2, iterations=2)
     check_gradients(lambda p, x: layer(p, x), trees(layer)[0], numbers(3, 2), order=1)
@@ -120,6 +121,7 @@ def test_association_finds_what_was_stored():
     close(before, want, atol=1e-4)  # a difference of numbers near 50
 
 
+@pytest.mark.slow
 def test_hopfield_gradients():
     layer = nn.hopfield(4, 2, updates=2)
     check_gradients(lambda p, x: layer(p, x), trees(layer)[0], numbers(3, 4), order=1)
@@ -215,6 +217,7 @@ def test_kan(degree, intervals):
     close(jax.jit(layer)(params, x), want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_kan_gradients():
     layer = nn.kan(2, 2, degree=2)
     x = jnp.array([[0.13, -0.72], [0.95, -1.31]])
@@ -236,6 +239,7 @@ def test_rbf(mean):
     close(jax.jit(layer)(params, x), np.stack(want, -1), rtol=1e-5 if mean == 0 else 1e-3)
 
 
+@pytest.mark.slow
 def test_rbf_gradients():
     layer = nn.rbf(2, 3)
     check_gradients(lambda p, x: layer(p, x), trees(layer)[0], numbers(4, 2), order=1)
@@ -297,6 +301,7 @@ def test_additive_inverse_is_exact_where_sums_are():
     assert (back == x).all() and (y != x).any() and not log_det.any()
 
 
+@pytest.mark.slow
 def test_coupling_gradients():
     layer = nn.affine_coupling(4, nn.linear(2, 4))
     check_gradients(lambda p, x: layer(p, x), trees(layer)[0], numbers(3, 4), order=1)
