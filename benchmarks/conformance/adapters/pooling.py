@@ -49,7 +49,8 @@ def max_pool(m):
 def avg_pool(m):
     window, options = windows(m)
     options |= {"ceil_mode": m.ceil_mode, "count_include_pad": m.count_include_pad}
-    return twin(m, nn.avg_pool(window, divisor=getattr(m, "divisor_override", None), **options))
+    pool = nn.avg_pool(window, divisor=getattr(m, "divisor_override", None), **options)
+    return twin(m, pool, bfloat16=axes_of(m) < 3)  # PyTorch has no 3d mean in bfloat16 on CPU
 
 
 @adapter("LPPool1d", "LPPool2d", "LPPool3d")
@@ -62,7 +63,8 @@ def lp_pool(m):
     if m.ceil_mode:
         raise NotOurs("ceil_mode: PyTorch scales a last partial window up to a full one's size")
     stride = m.kernel_size if m.stride is None else m.stride
-    return twin(m, nn.lp_pool(m.norm_type, every(m, m.kernel_size), stride=every(m, stride)))
+    pool = nn.lp_pool(m.norm_type, every(m, m.kernel_size), stride=every(m, stride))
+    return twin(m, pool, bfloat16=axes_of(m) < 3)  # as avg_pool, which PyTorch makes it of
 
 
 @adapter("AdaptiveAvgPool1d", "AdaptiveAvgPool2d", "AdaptiveAvgPool3d")
@@ -90,7 +92,7 @@ def fractional_max_pool(m):
         own = samples[: math.prod(batch)]  # an example alone takes the first of them
         return pool({}, x, samples=own.reshape(*batch, *own.shape[1:]))
 
-    return twin(m, sampled, bfloat16=False)
+    return twin(m, sampled, bfloat16=False)  # PyTorch then rounds where windows start to 8 bits
 
 
 @adapter("MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d")
