@@ -1,7 +1,22 @@
 """Layers, one file a family."""
 
+from nnjax.layers.adaptive_pooling import (
+    adaptive_avg_pool as adaptive_avg_pool,
+    adaptive_max_pool as adaptive_max_pool,
+    attention_pool as attention_pool,
+    fractional_max_pool as fractional_max_pool,
+    gem_pool as gem_pool,
+    global_avg_pool as global_avg_pool,
+    global_max_pool as global_max_pool,
+)
 from nnjax.layers.attention import attention as attention
+from nnjax.layers.capsule import capsule as capsule
 from nnjax.layers.convolution import conv as conv
+from nnjax.layers.coupling import (
+    additive_coupling as additive_coupling,
+    affine_coupling as affine_coupling,
+    flow as flow,
+)
 from nnjax.layers.dropout import dropout as dropout
 from nnjax.layers.embedding import embedding as embedding
 from nnjax.layers.graph import (
@@ -19,6 +34,8 @@ from nnjax.layers.graph_pooling import (
     graph_pool as graph_pool,
     set_linear as set_linear,
 )
+from nnjax.layers.hopfield import hopfield as hopfield
+from nnjax.layers.kan import kan as kan
 from nnjax.layers.linear import linear as linear, mlp as mlp
 from nnjax.layers.mixture import (
     gated_mlp as gated_mlp,
@@ -27,19 +44,37 @@ from nnjax.layers.mixture import (
 from nnjax.layers.normalization import batch_norm as batch_norm, layer_norm as layer_norm
 from nnjax.layers.pooling import (
     avg_pool as avg_pool,
-    global_avg_pool as global_avg_pool,
+    blur_pool as blur_pool,
+    lp_pool as lp_pool,
     max_pool as max_pool,
+    max_unpool as max_unpool,
+    min_pool as min_pool,
+    sum_pool as sum_pool,
 )
+from nnjax.layers.quantizer import (
+    ema_vector_quantizer as ema_vector_quantizer,
+    vector_quantizer as vector_quantizer,
+)
+from nnjax.layers.rbf import rbf as rbf
 from nnjax.layers.recurrent import lstm as lstm
 from nnjax.layers.shape import flatten as flatten
+from nnjax.ops.capsule import squash as squash
 
 __all__ = [
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
+    "additive_coupling",
+    "affine_coupling",
     "attention",
+    "attention_pool",
     "avg_pool",
     "batch_norm",
+    "blur_pool",
+    "capsule",
     "conv",
     "deep_sets",
     "dropout",
+    "ema_vector_quantizer",
     "embedding",
     "flatten",
     "gat",
@@ -52,8 +87,16 @@ __all__ = [
     "graph_norm",
     "graph_pool",
     "graph_sage",
+    "flow",
+    "fractional_max_pool",
+    "gem_pool",
+    "global_avg_pool",
+    "global_max_pool",
+    "hopfield",
+    "kan",
     "layer_norm",
     "linear",
+    "lp_pool",
     "lstm",
     "max_pool",
     "message_passing",
@@ -62,4 +105,11 @@ __all__ = [
     "mpnn",
     "pna",
     "set_linear",
+    "max_unpool",
+    "min_pool",
+    "mlp",
+    "rbf",
+    "squash",
+    "sum_pool",
+    "vector_quantizer",
 ]

@@ -131,3 +131,176 @@ def test_messages(make):
         make(5)({}, x)
     with pytest.raises(ValueError, match=rf"{kind}\(\(2, 2\)\): got stride=\(2,\), expected 2 ent"):
         make((2, 2), stride=(2,))
+
+
+def np_cells(n, window, stride, before, after, dilation, ceil_mode):
+    """For each window along an axis, the positions it holds, padding and beyond included."""
+    cells, start, whole = [], -before, True
+    while whole:
+        held = [start + k * dilation for k in range(window)]
+        whole = held[-1] < n + after
+        if whole or (ceil_mode and start < n):  # one window at most that is not whole
+            cells.append(held)
+        start += stride
+    return cells
+
+
+MORE: dict[str, tuple[tuple[int, ...], Any, dict[str, Any]]] = {
+    # name: (spatial shape, window, options), padding one number for all sides
+    "ceil": ((5, 6), 2, {"ceil_mode": True}),
+    "ceil, padded": ((7, 8), 3, {"stride": 2, "padding": 1, "ceil_mode": True}),
+    "ceil drops a window in the padding": ((3, 6), 2, {"padding": 1, "ceil_mode": True}),
+    "ceil, x smaller than the window": ((2, 4), 3, {"stride": 2, "ceil_mode": True}),
+    "dilated": ((9, 7), (3, 2), {"stride": 2, "padding": 1, "dilation": (2, 3)}),
+    "dilated, ceil": ((10,), (3,), {"stride": 3, "dilation": 2, "ceil_mode": True}),
+}
+
+
+def np_more(x, window, options, reduce, dilation=1):
+    """reduce(values inside one window, their flat indices, how many with padding)."""
+    window, stride, padding = explicit(window, options)
+    axes = len(window)
+    every = lambda v: (v,) * axes if isinstance(v, int) else v
+    padding, dilation = every(0 if padding == "VALID" else padding), every(dilation)
+    ceil = options.get("ceil_mode", False)
+    size = x.shape[1:-1]
+    cells = [
+        np_cells(n, w, s, p, p, d, ceil)
+        for n, w, s, p, d in zip(size, window, stride, padding, dilation, strict=True)
+    ]
+    y = np.zeros((len(x), *map(len, cells), x.shape[-1]))
+    for at in itertools.product(*(range(len(c)) for c in cells)):
+        held = list(itertools.product(*(c[i] for c, i in zip(cells, at, strict=True))))
+        inside = [h for h in held if all(0 <= i < n for i, n in zip(h, size, strict=True))]
+        padded = [
+            h
+            for h in held
+            if all(-p <= i < n + p for i, n, p in zip(h, size, padding, strict=True))
+        ]
+        flat = np.ravel_multi_index(np.transpose(inside), size)
+        values = x.reshape(len(x), -1, x.shape[-1])[:, flat]
+        y[:, *at] = reduce(values, flat, len(padded))
+    return y
+
+
+@pytest.mark.parametrize("case", MORE)
+def test_ceil_mode_and_dilation(case):
+    size, window, options = MORE[case]
+    x = jnp.round(numbers(2, *size, 3, mean=-5.0))  # few values: indices are of the first
+    dilation = options.get("dilation", 1)
+    run = jax.jit(
+        lambda x: (
+            nn.max_pool(window, **options, return_indices=True)({}, x),
+            nn.min_pool(window, **options)({}, x),
+        )
+    )
+    want = lambda reduce: np_more(f64(x), window, options, reduce, dilation)
+    largest = want(lambda values, flat, padded: values.max(1))
+    places = want(lambda values, flat, padded: flat[values.argmax(1)])
+    smallest = want(lambda values, flat, padded: values.min(1))
+    (y, indices), low = run(x)
+    close((y, indices, low), (largest, places, smallest))
+    assert indices.dtype == jnp.int32
+
+
+@pytest.mark.parametrize("case", list(MORE)[:4])
+def test_what_an_average_counts(case):
+    size, window, options = MORE[case]
+    x = numbers(2, *size, 3, mean=-5.0)
+    run = jax.jit(
+        lambda x: (
+            nn.avg_pool(window, **options)({}, x),
+            nn.avg_pool(window, **options, count_include_pad=True)({}, x),
+            nn.avg_pool(window, **options, divisor=3)({}, x),
+            nn.sum_pool(window, **options)({}, x),
+            nn.lp_pool(1.5, window, **options)({}, x),
+            nn.lp_pool(2, window, **options)({}, x),
+        )
+    )
+    want = lambda reduce: np_more(f64(x), window, options, reduce)
+    total = want(lambda values, flat, padded: values.sum(1))
+    norm = lambda p: want(lambda values, flat, n: (np.abs(values) ** p).sum(1) ** (1 / p))
+    counted = want(lambda values, flat, padded: values.sum(1) / padded)
+    mean = want(lambda values, flat, padded: values.mean(1))
+    close(run(x), (mean, counted, total / 3, total, norm(1.5), norm(2)))
+
+
+def test_indices_of_nan_and_of_minus_infinity():
+    x = jnp.array([-jnp.inf, -jnp.inf, 1.0, jnp.nan, 5.0, jnp.nan, 0.0]).reshape(7, 1)
+    pool = nn.max_pool((2,), stride=2, padding=1, return_indices=True)
+    (y, indices), slope = jax.jit(
+        lambda x: (pool({}, x), jax.grad(lambda x: pool({}, x)[0][0, 0])(x))
+    )(x)
+    assert indices.ravel().tolist() == [0, 1 + 1, 3, 5]
+    assert bool(jnp.isnan(y).ravel()[2]) and y[0, 0] == -jnp.inf
+    assert slope.ravel().tolist() == [1.0] + [0.0] * 6  # never to the padding
+
+
+@pytest.mark.parametrize("size, window, options", [((6,), (2,), {}), ((7, 8), 3, {"padding": 1})])
+def test_unpooling_puts_back_what_pooling_took(size, window, options):
+    x = numbers(2, *size, 3)
+    pool = nn.max_pool(window, return_indices=True, **options)
+    unpool = nn.max_unpool(window, output_size=size, **options)
+
+    @jax.jit
+    def run(x):
+        y, indices = pool({}, x)
+        back, pull = jax.vjp(lambda y: unpool({}, y, indices), y)
+        return y, indices, back, pull(x)[0], pool({}, back)[0]
+
+    y, indices, back, pulled, again = run(x)
+    want = np.zeros((2, int(np.prod(size)), 3))
+    for b, c in np.ndindex(2, 3):
+        want[b, np.asarray(indices)[b, ..., c].ravel(), c] = np.asarray(y)[b, ..., c].ravel()
+    close(back, want.reshape(x.shape))
+    close(pulled, y)  # the gradient is what lies at the indices, here x's own entries
+    close(again, jnp.maximum(y, 0) if options else jnp.where(y > 0, y, again))
+    small = nn.max_unpool((2,))({}, jnp.ones((2, 1)), jnp.array([[1], [2]]))
+    assert small.ravel().tolist() == [0, 1, 1, 0]
+
+
+@pytest.mark.parametrize("p", [1, 1.5, 2, 3])
+def test_a_norm_of_zeros_has_no_slope(p):
+    f = lambda x: nn.lp_pool(p, 2)({}, x).sum()
+    slope = jax.jit(jax.grad(f))(jnp.zeros((2, 2, 1)))
+    assert slope.tolist() == [[[0.0]] * 2] * 2
+
+
+@pytest.mark.slow
+def test_norm_gradients():
+    x = numbers(4, 1)
+    check_gradients(lambda x: (nn.lp_pool(3, (2,))({}, x), nn.lp_pool(2, (4,))({}, x)), x, order=1)
+
+
+@pytest.mark.parametrize("window, stride", [(3, 2), ((4,), 2), ((2, 5), (3, 1))])
+def test_blur_pool(window, stride):
+    axes = 2 if isinstance(window, int) else len(window)
+    x = numbers(2, *(7, 6)[:axes], 3, mean=1e3)
+    every = lambda v: (v,) * axes if isinstance(v, int) else v
+    want = f64(x)
+    for axis, (w, s) in enumerate(zip(every(window), every(stride), strict=True), 1):
+        weights = np.poly1d([0.5, 0.5]) ** (w - 1)
+        taps = weights.coeffs if w > 1 else np.ones(1)
+        pads = [(0, 0)] * want.ndim
+        pads[axis] = ((w - 1) // 2, w // 2)
+        padded = np.pad(want, pads, mode="reflect")
+        convolve: Any = np.convolve
+        smooth = np.apply_along_axis(convolve, axis, padded, taps, "valid")
+        want = smooth.take(range(0, smooth.shape[axis], s), axis)
+    close(jax.jit(lambda x: nn.blur_pool(window, stride=stride)({}, x))(x), want)
+
+
+def test_messages_of_options():
+    x = numbers(4, 4, 1)
+    with pytest.raises(ValueError, match=r"max_pool\(2\): got padding=1, expected less than"):
+        nn.max_pool(2, dilation=3, padding=1, stride=4)({}, x[:2, :2])  # holds -1 and 2
+    with pytest.raises(ValueError, match=r"lp_pool\(inf, 2\): got p=inf, expected a positive num"):
+        nn.lp_pool(float("inf"), 2)
+    with pytest.raises(ValueError, match=r"avg_pool\(2\): got divisor=0, expected a number"):
+        nn.avg_pool(2, divisor=0)
+    with pytest.raises(ValueError, match=r"blur_pool\(9\): got x of .*, expected at least 5 along"):
+        nn.blur_pool(9)({}, x)
+    with pytest.raises(
+        ValueError, match=r"max_unpool\(2\): got padding='SAME'. Give it in numbers"
+    ):
+        nn.max_unpool(2, padding="SAME")({}, x, jnp.zeros(x.shape, int))  # type: ignore
