@@ -1,6 +1,6 @@
 """Conformance: ``python -m benchmarks.conformance [--only Linear,GRU] [--write]``.
 
-Every module of torch.nn, on PyTorch's own samples of it, beside our layer with the same settings and
+Every module of torch.nn, on its own samples, beside our layer with the same settings and
 parameters: outputs, states and all gradients, float32 and bfloat16. ``--write`` makes
 docs/conformance.md.
 """

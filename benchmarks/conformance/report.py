@@ -9,7 +9,7 @@ HEAD = """# Conformance
 
 Every module of `torch.nn` (PyTorch {torch}), on PyTorch's own samples of it
 (`torch.testing._internal.common_modules.module_db`, and ours for the modules that it leaves out),
-beside our layer with the same settings and parameters, on CPU with jax {jax}: the outputs, the state
+beside our layer with the same settings and parameters, on CPU with jax {jax}: outputs, the state
 after training, and the gradients of all parameters and inputs.
 
 A cell is the largest difference of any entry, over the largest of its array. It passes
