@@ -18,6 +18,7 @@ from nnjax.layers.windows import (
 )
 from nnjax.ops import convolution, padding as fill
 from nnjax.ops.padding import PaddingMode
+from nnjax.ops.precision import widen
 
 
 def conv(
@@ -355,4 +356,7 @@ def _run(name, shapes, features, params, x, op):
     batch = x.shape[: -1 - axes]
     y = op(x.reshape(math.prod(batch), *x.shape[-1 - axes :]), kernel)
     y = y.reshape(*batch, *y.shape[1:])
-    return y + bias[0] if bias else y
+    if not bias:
+        return y
+    # wide, as the bias's derivative is a sum over all places: in bfloat16 it was off by percents
+    return (widen(y) + widen(bias[0])).astype(y.dtype)

@@ -309,6 +309,13 @@ def test_bfloat16_is_that_of_the_rounded_numbers():
     close(y, reference(f64(x), f64(params), 3, {}), **BFLOAT16)
 
 
+def test_the_bias_gradient_is_summed_in_float32():
+    layer = nn.conv(1, 1, (1,))
+    params, x = bf16((layer.init(jax.random.key(0))[0], numbers(2000, 1, 1)))
+    slope = jax.jit(jax.grad(lambda params: layer(params, x).sum()))(params)["bias"]
+    close(slope, np.full(1, 2000.0), rtol=2.0**-8)  # in bfloat16, 256 + 1 is 256
+
+
 def test_starts_with_unit_gain_counted_over_the_receptive_field():
     params, _ = nn.conv(64, 32, 3, groups=2).init(jax.random.key(0))
     assert not params["bias"].any()

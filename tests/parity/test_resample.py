@@ -120,27 +120,26 @@ def test_grid_sample(method, axes, padding, align):
 
 
 @pytest.mark.parametrize("align", [False, True])
-@pytest.mark.parametrize("size", [(4, 5), (2, 1, 3)], ids=["image", "volume"])
+@pytest.mark.parametrize("size", [(4, 5), (2, 4, 3)], ids=["image", "volume"])
 def test_affine_grid(size, align):
     axes = len(size)
     theirs = lambda theta: torch.nn.functional.affine_grid(theta, (2, 3, *size), align)
     check(nn.affine_grid(size, align_corners=align), theirs, numbers(2, axes, axes + 1))
 
 
-@pytest.mark.parametrize("align", [False, True])
 @pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
-def test_the_identity_reads_the_image_and_stops_at_its_ends_alike(padding, align):
-    """Its outer points lie on the ends themselves, where the derivative is a choice."""
+def test_points_on_the_ends_themselves(padding):
+    """The derivative there is a choice: past the border and at a mirror the point stops."""
     theta = np.broadcast_to(np.eye(2, 3, dtype=np.float32), (2, 2, 3)).copy()
 
     def theirs(x, theta):
-        grid = torch.nn.functional.affine_grid(theta, (2, 3, 5, 4), align)
+        grid = torch.nn.functional.affine_grid(theta, (2, 3, 2, 2), True)
         y = torch.nn.functional.grid_sample(
-            there(x, 2), grid, padding_mode=padding, align_corners=align
+            there(x, 2), grid, padding_mode=padding, align_corners=True
         )
         return back(y, 2)
 
-    grid = nn.affine_grid((5, 4), align_corners=align)
-    sample = nn.grid_sample(padding=padding, align_corners=align)  # type: ignore
+    grid = nn.affine_grid((2, 2), align_corners=True)
+    sample = nn.grid_sample(padding=padding, align_corners=True)  # type: ignore
     ours = lambda params, x, theta: sample({}, x, grid({}, theta))
     check(ours, theirs, numbers(2, 5, 4, 3), theta, atol=3e-6)
