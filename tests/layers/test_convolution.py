@@ -310,10 +310,11 @@ def test_bfloat16_is_that_of_the_rounded_numbers():
 
 
 def test_the_bias_gradient_is_summed_in_float32():
-    layer = nn.conv(1, 1, (1,))
-    params, x = bf16((layer.init(jax.random.key(0))[0], numbers(2000, 1, 1)))
-    slope = jax.jit(jax.grad(lambda params: layer(params, x).sum()))(params)["bias"]
-    close(slope, np.full(1, 2000.0), rtol=2.0**-8)  # in bfloat16, 256 + 1 is 256
+    layer = nn.conv(1, 3, (1,))
+    params, x = bf16((layer.init(jax.random.key(0))[0], numbers(2, 1000, 1)))
+    weight = bf16(numbers(2, 1000, 3, mean=1.0))
+    slope = jax.jit(jax.grad(lambda params: (layer(params, x) * weight).sum()))(params)["bias"]
+    close(slope, f64(weight).sum((0, 1)), rtol=2.0**-8)
 
 
 def test_starts_with_unit_gain_counted_over_the_receptive_field():

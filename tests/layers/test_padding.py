@@ -35,7 +35,7 @@ def test_parity(case, mode, batch):
     x = numbers(*batch, *size, 2)
     value: dict[str, Any] = {"constant_values": 1.5} if mode == "constant" else {}
     want = np.pad(f64(x), [(0, 0)] * len(batch) + pairs + [(0, 0)], MODES[mode], **value)
-    pad, crop = nn.pad(amount, mode=mode, value=1.5), nn.crop(amount)  # type: ignore
+    pad, crop = nn.pad(amount, mode=mode, value=1.5), nn.crop(amount)
     y, back = jax.jit(lambda: (pad({}, x), crop({}, pad({}, x))))()
     close((y, back), (want, x), rtol=0, atol=0)
 
@@ -43,11 +43,11 @@ def test_parity(case, mode, batch):
 @pytest.mark.parametrize("mode", MODES)
 def test_an_empty_batch_and_other_dtypes(mode):
     x = jnp.arange(6).reshape(3, 2)
-    y = nn.pad((2,), mode=mode)({}, x)  # type: ignore
+    y = nn.pad((2,), mode=mode)({}, x)
     assert y.dtype == x.dtype and y.shape == (7, 2)
     close(y, np.pad(x, [(2, 2), (0, 0)], MODES[mode]))
-    assert nn.pad((2,), mode=mode)({}, numbers(0, 3, 2)).shape == (0, 7, 2)  # type: ignore
-    assert nn.pad(0, mode=mode)({}, numbers(1, 0, 0, 2)).shape == (1, 0, 0, 2)  # type: ignore
+    assert nn.pad((2,), mode=mode)({}, numbers(0, 3, 2)).shape == (0, 7, 2)
+    assert nn.pad(0, mode=mode)({}, numbers(1, 0, 0, 2)).shape == (1, 0, 0, 2)
 
 
 @pytest.mark.parametrize("mode", MODES)

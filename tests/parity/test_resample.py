@@ -115,7 +115,7 @@ def test_grid_sample(method, axes, padding, align):
         return back(y, axes)
 
     grid = 1.5 * numbers(2, *(3, 4, 2)[:axes], axes, seed=1)
-    ours = nn.grid_sample(method=method, padding=padding, align_corners=align)  # type: ignore
+    ours = nn.grid_sample(method=method, padding=padding, align_corners=align)
     check(ours, theirs, numbers(2, *SIZES[axes], 3), grid, atol=3e-6)
 
 
@@ -140,6 +140,6 @@ def test_points_on_the_ends_themselves(padding):
         return back(y, 2)
 
     grid = nn.affine_grid((2, 2), align_corners=True)
-    sample = nn.grid_sample(padding=padding, align_corners=True)  # type: ignore
+    sample = nn.grid_sample(padding=padding, align_corners=True)
     ours = lambda params, x, theta: sample({}, x, grid({}, theta))
     check(ours, theirs, numbers(2, 5, 4, 3), theta, atol=3e-6)

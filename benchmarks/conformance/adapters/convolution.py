@@ -1,5 +1,7 @@
 """torch.nn's convolutions, plain and transposed, and its windows as features."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import torch
 
@@ -27,12 +29,13 @@ def channels_first(axes):
 @adapter("Conv1d", "Conv2d", "Conv3d", "LazyConv1d", "LazyConv2d", "LazyConv3d")
 def conv(m):
     axes, bias = len(m.kernel_size), m.bias is not None
+    padding: Any = m.padding.upper() if isinstance(m.padding, str) else m.padding
     layer = nn.conv(
         m.in_channels,
         m.out_channels,
         m.kernel_size,
         stride=m.stride,
-        padding=m.padding.upper() if isinstance(m.padding, str) else m.padding,
+        padding=padding,
         padding_mode=MODES[m.padding_mode],  # type: ignore
         dilation=m.dilation,
         groups=m.groups,
