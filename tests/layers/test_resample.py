@@ -78,7 +78,7 @@ def test_upsample(method, scale):
     scales = (scale, scale) if isinstance(scale, int) else scale
     x = numbers(2, *(5, 6)[: len(scales)], 2)
     sizes = [int(n * s) for n, s in zip((5, 6), scales, strict=False)]
-    layer = nn.upsample(scale, method=method)  # type: ignore
+    layer = nn.upsample(scale, method=method)
     close(jax.jit(layer)({}, x), np_resize(f64(x), sizes, scales, method))
 
 
@@ -101,7 +101,7 @@ def test_a_line_stays_a_line_and_a_parabola_a_parabola():
         ("linear", False, lambda t: 3 * t - 5),
         ("cubic", True, lambda t: t * t - 3 * t + 1),
     ]:
-        layer = nn.upsample((2,), method=method, antialias=antialias)
+        layer = nn.upsample((2,), method=method, antialias=antialias)  # type: ignore
         y = layer({}, jnp.asarray(f(place), jnp.float32)[:, None])[:, 0]
         close(y[inner], f(u)[inner], atol=1e-5)
 
