@@ -59,6 +59,8 @@ def of(name: str, train: bool, dtype=torch.float32) -> Iterator[Sample]:
             if call is None:
                 continue
             module = info.module_cls(*made.args, **made.kwargs).to(dtype)
+            if name.startswith("Lazy"):  # its first call sets its sizes and its class
+                module(*call.args, **call.kwargs)
             settings = [*map(repr, made.args), *(f"{k}={v!r}" for k, v in made.kwargs.items())]
             bound = inspect.signature(module.forward).bind(*call.args, **call.kwargs)
             yield Sample(module, bound.args, bound.kwargs, f"{name}({', '.join(settings)})")

@@ -16,6 +16,12 @@ from nnjax.layers.coupling import (
     additive_coupling as additive_coupling,
     affine_coupling as affine_coupling,
     flow as flow,
+from nnjax.layers.convolution import (
+    conv as conv,
+    conv_transpose as conv_transpose,
+    depthwise_conv as depthwise_conv,
+    masked_conv as masked_conv,
+    separable_conv as separable_conv,
 )
 from nnjax.layers.dropout import dropout as dropout
 from nnjax.layers.embedding import embedding as embedding
@@ -42,6 +48,7 @@ from nnjax.layers.mixture import (
     mixture_of_experts as mixture_of_experts,
 )
 from nnjax.layers.normalization import batch_norm as batch_norm, layer_norm as layer_norm
+from nnjax.layers.padding import crop as crop, pad as pad
 from nnjax.layers.pooling import (
     avg_pool as avg_pool,
     blur_pool as blur_pool,
@@ -57,6 +64,17 @@ from nnjax.layers.quantizer import (
 )
 from nnjax.layers.rbf import rbf as rbf
 from nnjax.layers.recurrent import lstm as lstm
+from nnjax.layers.resample import (
+    affine_grid as affine_grid,
+    channel_shuffle as channel_shuffle,
+    fold as fold,
+    grid_sample as grid_sample,
+    pixel_shuffle as pixel_shuffle,
+    pixel_unshuffle as pixel_unshuffle,
+    resize as resize,
+    unfold as unfold,
+    upsample as upsample,
+)
 from nnjax.layers.shape import flatten as flatten
 from nnjax.ops.capsule import squash as squash
 
@@ -65,6 +83,7 @@ __all__ = [
     "adaptive_max_pool",
     "additive_coupling",
     "affine_coupling",
+    "affine_grid",
     "attention",
     "attention_pool",
     "avg_pool",
@@ -73,6 +92,11 @@ __all__ = [
     "capsule",
     "conv",
     "deep_sets",
+    "channel_shuffle",
+    "conv",
+    "conv_transpose",
+    "crop",
+    "depthwise_conv",
     "dropout",
     "ema_vector_quantizer",
     "embedding",
@@ -93,10 +117,14 @@ __all__ = [
     "graph_sage",
     "hopfield",
     "kan",
+    "fold",
+    "global_avg_pool",
+    "grid_sample",
     "layer_norm",
     "linear",
     "lp_pool",
     "lstm",
+    "masked_conv",
     "max_pool",
     "max_unpool",
     "message_passing",
@@ -110,4 +138,11 @@ __all__ = [
     "squash",
     "sum_pool",
     "vector_quantizer",
+    "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "resize",
+    "separable_conv",
+    "unfold",
+    "upsample",
 ]

@@ -20,6 +20,13 @@ def test_same_pads_as_little_as_gives_a_window_to_every_stride(size, reach, stri
     assert output_size("conv", (size,), (reach,), (stride,), [pads]) == (wanted,)
 
 
+@pytest.mark.parametrize("size, reach, stride", SMALL[::7])
+def test_causal_gives_as_many_windows_none_of_which_looks_ahead(size, reach, stride):
+    pads = resolve_padding("conv", "CAUSAL", (size,), (reach,), (stride,))
+    assert output_size("conv", (size,), (reach,), (stride,), pads) == (-(-size // stride),)
+    assert pads == [(reach - 1, 0)]  # window i ends at entry stride * i of x
+
+
 @pytest.mark.parametrize(
     "padding, pads",
     [
@@ -52,5 +59,8 @@ def test_one_entry_an_axis():
     assert per_axis("conv", "stride", 2, 3) == (2, 2, 2)
     assert per_axis("conv", "stride", np.int64(2), 1) == (2,)
     assert per_axis("conv", "kernel_size", [3], 2) == (3,)  # says how many axes there are
+    assert per_axis("conv", "output_padding", 0, 2, least=0) == (0, 0)
+    with pytest.raises(TypeError, match="conv: got output_padding=0.5, expected an integer"):
+        per_axis("conv", "output_padding", 0.5, 2, least=0)
     with pytest.raises(ValueError, match=r"conv: got stride=\(1, 1\), expected 3 entries"):
         per_axis("conv", "stride", (1, 1), 3)
