@@ -9,13 +9,12 @@ from nnjax.layers.adaptive_pooling import (
     global_avg_pool as global_avg_pool,
     global_max_pool as global_max_pool,
 )
-from nnjax.layers.attention import attention as attention
-from nnjax.layers.capsule import capsule as capsule
-from nnjax.layers.convolution import conv as conv
-from nnjax.layers.coupling import (
-    additive_coupling as additive_coupling,
-    affine_coupling as affine_coupling,
-    flow as flow,
+from nnjax.layers.attention import (
+    attention as attention,
+)
+from nnjax.layers.capsule import (
+    capsule as capsule,
+)
 from nnjax.layers.convolution import (
     conv as conv,
     conv_transpose as conv_transpose,
@@ -23,16 +22,31 @@ from nnjax.layers.convolution import (
     masked_conv as masked_conv,
     separable_conv as separable_conv,
 )
-from nnjax.layers.dropout import dropout as dropout
-from nnjax.layers.embedding import embedding as embedding
+from nnjax.layers.coupling import (
+    additive_coupling as additive_coupling,
+    affine_coupling as affine_coupling,
+    flow as flow,
+)
+from nnjax.layers.dropout import (
+    dropout as dropout,
+)
+from nnjax.layers.embedding import (
+    embedding as embedding,
+)
 from nnjax.layers.graph import (
     gcn as gcn,
     gin as gin,
     graph_sage as graph_sage,
     message_passing as message_passing,
 )
-from nnjax.layers.graph_attention import gat as gat, gatv2 as gatv2
-from nnjax.layers.graph_messages import mpnn as mpnn, pna as pna
+from nnjax.layers.graph_attention import (
+    gat as gat,
+    gatv2 as gatv2,
+)
+from nnjax.layers.graph_messages import (
+    mpnn as mpnn,
+    pna as pna,
+)
 from nnjax.layers.graph_pooling import (
     deep_sets as deep_sets,
     graph_attention_pool as graph_attention_pool,
@@ -40,15 +54,28 @@ from nnjax.layers.graph_pooling import (
     graph_pool as graph_pool,
     set_linear as set_linear,
 )
-from nnjax.layers.hopfield import hopfield as hopfield
-from nnjax.layers.kan import kan as kan
-from nnjax.layers.linear import linear as linear, mlp as mlp
+from nnjax.layers.hopfield import (
+    hopfield as hopfield,
+)
+from nnjax.layers.kan import (
+    kan as kan,
+)
+from nnjax.layers.linear import (
+    linear as linear,
+    mlp as mlp,
+)
 from nnjax.layers.mixture import (
     gated_mlp as gated_mlp,
     mixture_of_experts as mixture_of_experts,
 )
-from nnjax.layers.normalization import batch_norm as batch_norm, layer_norm as layer_norm
-from nnjax.layers.padding import crop as crop, pad as pad
+from nnjax.layers.normalization import (
+    batch_norm as batch_norm,
+    layer_norm as layer_norm,
+)
+from nnjax.layers.padding import (
+    crop as crop,
+    pad as pad,
+)
 from nnjax.layers.pooling import (
     avg_pool as avg_pool,
     blur_pool as blur_pool,
@@ -62,8 +89,12 @@ from nnjax.layers.quantizer import (
     ema_vector_quantizer as ema_vector_quantizer,
     vector_quantizer as vector_quantizer,
 )
-from nnjax.layers.rbf import rbf as rbf
-from nnjax.layers.recurrent import lstm as lstm
+from nnjax.layers.rbf import (
+    rbf as rbf,
+)
+from nnjax.layers.recurrent import (
+    lstm as lstm,
+)
 from nnjax.layers.resample import (
     affine_grid as affine_grid,
     channel_shuffle as channel_shuffle,
@@ -75,8 +106,9 @@ from nnjax.layers.resample import (
     unfold as unfold,
     upsample as upsample,
 )
-from nnjax.layers.shape import flatten as flatten
-from nnjax.ops.capsule import squash as squash
+from nnjax.layers.shape import (
+    flatten as flatten,
+)
 
 __all__ = [
     "adaptive_avg_pool",
@@ -138,7 +170,6 @@ __all__ = [
     "resize",
     "separable_conv",
     "set_linear",
-    "squash",
     "sum_pool",
     "unfold",
     "upsample",
