@@ -38,12 +38,12 @@ def moments(
     if mask is None:
         copies = 1 if axis_name is None else jax.lax.axis_size(axis_name)
         n = copies * math.prod(x.shape[axis] for axis in axes)
-        share = 1 / max(n, 1)
+        some = max(n, 1)
     else:
         n = together(mask.sum(axes, keepdims=True, dtype=h.dtype))
-        share = 1 / jnp.maximum(n, 1)
-    mean = total(h) * share
-    return mean, total(jnp.square(h - mean)) * share, n  # E[x^2] - E[x]^2 would cancel
+        some = jnp.maximum(n, 1)
+    mean = total(h) / some
+    return mean, total(jnp.square(h - mean)) / some, n  # E[x^2] - E[x]^2 would cancel
 
 
 def standardize(
