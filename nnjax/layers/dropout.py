@@ -38,7 +38,7 @@ def dropout(dropout_rate: float, *, broadcast_axes: Sequence[int] = ()) -> Layer
 
     def draw(key, x):
         mask = jax.random.bernoulli(key, keep, _shared(name, x, broadcast_axes))
-        return jnp.where(mask, x / keep, 0)
+        return jnp.where(mask, widen(x) / keep, 0)  # a keep of 8 bits would bias the mean
 
     return _noise(name, draw, dropout_rate > 0)
 
@@ -136,7 +136,7 @@ def stochastic_depth(dropout_rate: float, *, batch_axes: int = 1) -> Layer:
 
     def draw(key, x):
         mask = jax.random.bernoulli(key, keep, _shared(name, x, range(batch_axes, x.ndim)))
-        return jnp.where(mask, x / keep, 0)
+        return jnp.where(mask, widen(x) / keep, 0)  # a keep of 8 bits would bias the mean
 
     def check(x):
         check_shape(name, "x", x, (*[None] * batch_axes, ...), "Its first axes are the examples.")

@@ -164,7 +164,7 @@ def drop_connect(layer: Layer, dropout_rate: float, *, param: str = "kernel") ->
         if not train or dropout_rate == 0:
             return kernel, {}
         mask = jax.random.bernoulli(key, keep, kernel.shape)
-        return jnp.where(mask, kernel / keep, 0), {}
+        return jnp.where(mask, widen(kernel) / keep, 0).astype(kernel.dtype), {}
 
     def rebuild(children):
         return drop_connect(children[""], dropout_rate, param=param)
