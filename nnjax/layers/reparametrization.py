@@ -122,7 +122,8 @@ def spectral_norm(layer: Layer, *, steps: int = 1, param: str = "kernel") -> Lay
             improve = lambda _, pair: power_iteration(widen(matrix), *pair, 1)
             u, v = jax.lax.fori_loop(0, 15, improve, (u, v))
         else:  # NumPy has no program to compile
-            u, v = power_iteration(*(np.asarray(a, np.float32) for a in (matrix, u, v)), 15)
+            matrix, u, v = (np.asarray(a, np.float32) for a in (matrix, u, v))
+            u, v = power_iteration(matrix, u, v, 15)
         return {}, dict(zip(names, map(jax.device_put, (u, v)), strict=True))
 
     def transform(kernel, own, carried, key, train):

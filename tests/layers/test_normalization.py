@@ -128,6 +128,21 @@ def test_batch_norm_over_an_axis_is_that_of_the_joint_batch():
     close(got, want, atol=rounding(10))
 
 
+def test_batch_norm_over_eight_devices_is_that_of_the_joint_batch():
+    x, mask = numbers(16, 3, 6, mean=10.0), jnp.arange(48).reshape(16, 3) % 5 != 0
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    data, same = jax.sharding.PartitionSpec("data"), jax.sharding.PartitionSpec()
+    layer = nn.batch_norm(6, axis_name="data")
+
+    def local(x, mask):
+        return layer.apply(PARAMS, START, x, mask=mask, train=True)
+
+    sharded = jax.shard_map(local, mesh=mesh, in_specs=(data, data), out_specs=(data, same))
+    got = jax.jit(sharded)(x, mask)
+    want = BATCH_NORM.apply(PARAMS, START, x, mask=mask, train=True)
+    close(got, want, atol=10 * rounding(10))
+
+
 def test_batch_norm_over_an_axis_may_have_one_example_a_copy():
     apart = nn.batch_norm(6, axis_name="copies")
     x = numbers(4, 1, 6)
@@ -196,7 +211,7 @@ def test_batch_norm_cumulative_average():
     batches = [numbers(5 + seed, 3, seed=seed, mean=seed) for seed in range(3)]
     for x in batches:
         _, state = layer.apply(params, state, x, train=True)
-    _, state = layer.apply(params, state, x[:0], train=True)  # an empty batch is none
+    _, state = layer.apply(params, state, batches[0][:0], train=True)  # an empty batch is none
     assert int(state.pop("count")) == 3
     want = [(f64(x).mean(0), f64(x).var(0, ddof=1)) for x in batches]
     mean, var = (sum(stats) / 3 for stats in zip(*want, strict=True))

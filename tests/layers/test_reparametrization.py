@@ -161,6 +161,18 @@ def test_the_layer_inside_keeps_its_own_draws_and_state():
     assert ((y == 0) == (want == 0)).all() and not np.allclose(y, want)
 
 
+def test_own_draws_are_not_those_of_the_layer_inside():
+    def apply(params, state, x, *, key=None, train=False):
+        mask = jax.random.bernoulli(key, 0.5, params["kernel"].shape)
+        return jnp.where(mask, params["kernel"], 0), state
+
+    inner = nn.Layer(
+        lambda key: ({"kernel": jnp.ones((40, 50))}, {}), apply, "own_draws", random=True
+    )
+    y = nn.drop_connect(inner, 0.5)(inner.init(KEY)[0], X, key=KEY, train=True)
+    assert abs((y > 0).mean() - 0.25) < 5 * (0.25 * 0.75 / y.size) ** 0.5
+
+
 def test_a_network_is_wrapped_with_map_layers():
     net = nn.serial(nn.linear(5, 4), jax.nn.relu, nn.linear(4, 4))
     wrap = lambda path, layer: nn.spectral_norm(layer) if "linear(" in layer.name else layer

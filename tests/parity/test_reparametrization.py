@@ -94,5 +94,6 @@ def test_spectral_norm(case, steps):
         with torch.no_grad():
             for p in theirs.parameters():
                 p.sub_(0.1 * p.grad)
+    x = numbers(*shape, seed=9)
     want = turn(theirs.eval()(turn(torch.tensor(x))))
     close(layer(jax.tree.map(jnp.asarray, params(value)), jnp.asarray(x), state=ours), value(want))

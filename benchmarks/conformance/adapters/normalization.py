@@ -125,5 +125,6 @@ for _axes in (1, 2, 3):
 @samples("SyncBatchNorm")
 def sync_batch_norm():  # of one process; tests/layers/test_normalization.py has several devices
     x = torch.randn(4, 3, 5, 5)
-    settings = ({}, {"momentum": None}, {"affine": False}, {"track_running_stats": False})
-    return [(torch.nn.SyncBatchNorm(3, **options), (x,)) for options in settings]
+    make = torch.nn.SyncBatchNorm
+    modules = make(3), make(3, momentum=None), make(3, affine=False)
+    return [(m, (x,)) for m in (*modules, make(3, track_running_stats=False))]
