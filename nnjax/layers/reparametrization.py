@@ -119,7 +119,7 @@ def spectral_norm(layer: Layer, *, steps: int = 1, param: str = "kernel") -> Lay
         matrix = kernel.reshape(-1, kernel.shape[-1])
         u, v = (normal(fold_in(key, i), (n,)) for i, n in enumerate(matrix.shape[::-1]))
         if isinstance(kernel, Tracer):
-            improve = lambda _, pair: power_iteration(widen(matrix), *pair, 1)
+            improve = lambda _, pair: power_iteration(widen(matrix), pair[0], pair[1], 1)
             u, v = jax.lax.fori_loop(0, 15, improve, (u, v))
         else:  # NumPy has no program to compile
             matrix, u, v = (np.asarray(a, np.float32) for a in (matrix, u, v))

@@ -1,6 +1,7 @@
 """Layers around a layer's kernel: parity with float64 NumPy, state, keys, nesting, errors."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -162,7 +163,7 @@ def test_the_layer_inside_keeps_its_own_draws_and_state():
 
 
 def test_own_draws_are_not_those_of_the_layer_inside():
-    def apply(params, state, x, *, key=None, train=False):
+    def apply(params, state, x, *, key: Any = None, train=False):
         mask = jax.random.bernoulli(key, 0.5, params["kernel"].shape)
         return jnp.where(mask, params["kernel"], 0), state
 
