@@ -15,6 +15,12 @@ from nnjax.layers.attention import (
 from nnjax.layers.capsule import (
     capsule as capsule,
 )
+from nnjax.layers.conditional import (
+    adaln_zero as adaln_zero,
+    adaptive_instance_norm as adaptive_instance_norm,
+    conditional_norm as conditional_norm,
+    film as film,
+)
 from nnjax.layers.convolution import (
     conv as conv,
     conv_transpose as conv_transpose,
@@ -28,7 +34,12 @@ from nnjax.layers.coupling import (
     flow as flow,
 )
 from nnjax.layers.dropout import (
+    alpha_dropout as alpha_dropout,
+    drop_block as drop_block,
     dropout as dropout,
+    gaussian_dropout as gaussian_dropout,
+    gaussian_noise as gaussian_noise,
+    stochastic_depth as stochastic_depth,
 )
 from nnjax.layers.embedding import (
     embedding as embedding,
@@ -70,36 +81,15 @@ from nnjax.layers.mixture import (
 )
 from nnjax.layers.normalization import (
     batch_norm as batch_norm,
-    layer_norm as layer_norm,
-)
-from nnjax.layers.padding import (
-    crop as crop,
-    pad as pad,
-from nnjax.layers.attention import attention as attention
-from nnjax.layers.conditional import (
-    adaln_zero as adaln_zero,
-    adaptive_instance_norm as adaptive_instance_norm,
-    conditional_norm as conditional_norm,
-    film as film,
-)
-from nnjax.layers.convolution import conv as conv
-from nnjax.layers.dropout import (
-    alpha_dropout as alpha_dropout,
-    drop_block as drop_block,
-    dropout as dropout,
-    gaussian_dropout as gaussian_dropout,
-    gaussian_noise as gaussian_noise,
-    stochastic_depth as stochastic_depth,
-)
-from nnjax.layers.embedding import embedding as embedding
-from nnjax.layers.linear import linear as linear, mlp as mlp
-from nnjax.layers.normalization import (
-    batch_norm as batch_norm,
     batch_renorm as batch_renorm,
     group_norm as group_norm,
     instance_norm as instance_norm,
     layer_norm as layer_norm,
     rms_norm as rms_norm,
+)
+from nnjax.layers.padding import (
+    crop as crop,
+    pad as pad,
 )
 from nnjax.layers.pooling import (
     avg_pool as avg_pool,
@@ -120,6 +110,13 @@ from nnjax.layers.rbf import (
 from nnjax.layers.recurrent import (
     lstm as lstm,
 )
+from nnjax.layers.reparametrization import (
+    drop_connect as drop_connect,
+    reparametrize as reparametrize,
+    spectral_norm as spectral_norm,
+    weight_norm as weight_norm,
+    weight_standardization as weight_standardization,
+)
 from nnjax.layers.resample import (
     affine_grid as affine_grid,
     channel_shuffle as channel_shuffle,
@@ -131,50 +128,38 @@ from nnjax.layers.resample import (
     unfold as unfold,
     upsample as upsample,
 )
-from nnjax.layers.shape import (
-    flatten as flatten,
-)
-
-__all__ = [
-    "adaptive_avg_pool",
-    "adaptive_max_pool",
-    "additive_coupling",
-    "affine_coupling",
-    "affine_grid",
-from nnjax.layers.recurrent import lstm as lstm
-from nnjax.layers.reparametrization import (
-    drop_connect as drop_connect,
-    reparametrize as reparametrize,
-    spectral_norm as spectral_norm,
-    weight_norm as weight_norm,
-    weight_standardization as weight_standardization,
-)
 from nnjax.layers.response import (
     global_response_norm as global_response_norm,
     local_response_norm as local_response_norm,
     unit_norm as unit_norm,
 )
-from nnjax.layers.shape import flatten as flatten
+from nnjax.layers.shape import (
+    flatten as flatten,
+)
 
 __all__ = [
     "adaln_zero",
+    "adaptive_avg_pool",
     "adaptive_instance_norm",
+    "adaptive_max_pool",
+    "additive_coupling",
+    "affine_coupling",
+    "affine_grid",
     "alpha_dropout",
     "attention",
     "attention_pool",
     "avg_pool",
     "batch_norm",
+    "batch_renorm",
     "blur_pool",
     "capsule",
     "channel_shuffle",
+    "conditional_norm",
     "conv",
     "conv_transpose",
     "crop",
     "deep_sets",
     "depthwise_conv",
-    "batch_renorm",
-    "conditional_norm",
-    "conv",
     "drop_block",
     "drop_connect",
     "dropout",
@@ -188,30 +173,27 @@ __all__ = [
     "gat",
     "gated_mlp",
     "gatv2",
+    "gaussian_dropout",
+    "gaussian_noise",
     "gcn",
     "gem_pool",
     "gin",
     "global_avg_pool",
     "global_max_pool",
+    "global_response_norm",
     "graph_attention_pool",
     "graph_norm",
     "graph_pool",
     "graph_sage",
     "grid_sample",
+    "group_norm",
     "hopfield",
+    "instance_norm",
     "kan",
     "layer_norm",
     "linear",
-    "lp_pool",
-    "gaussian_dropout",
-    "gaussian_noise",
-    "global_avg_pool",
-    "global_response_norm",
-    "group_norm",
-    "instance_norm",
-    "layer_norm",
-    "linear",
     "local_response_norm",
+    "lp_pool",
     "lstm",
     "masked_conv",
     "max_pool",
@@ -226,18 +208,18 @@ __all__ = [
     "pixel_unshuffle",
     "pna",
     "rbf",
+    "reparametrize",
     "resize",
+    "rms_norm",
     "separable_conv",
     "set_linear",
-    "sum_pool",
-    "unfold",
-    "upsample",
-    "vector_quantizer",
-    "reparametrize",
-    "rms_norm",
     "spectral_norm",
     "stochastic_depth",
+    "sum_pool",
+    "unfold",
     "unit_norm",
+    "upsample",
+    "vector_quantizer",
     "weight_norm",
     "weight_standardization",
 ]
