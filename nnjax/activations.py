@@ -1,6 +1,6 @@
 """Activations: ``jax.nn``'s under their names, and those that it lacks.
 
-Smooth ones are ``jax.nn``'s own functions. ``relu6``, ``leaky_relu`` and the hard ones have the
+Most are ``jax.nn``'s own functions. ``relu6``, ``leaky_relu`` and the hard ones have the
 same values, and at their kinks the derivatives that PyTorch has, where ``jax.nn`` takes the mean of
 both sides or the other one. All keep the dtype of x and let NaN through.
 """
@@ -8,8 +8,6 @@ both sides or the other one. All keep the dtype of x and let NaN through.
 import jax
 import jax.numpy as jnp
 from jax.nn import (
-    celu as celu,
-    elu as elu,
     gelu as gelu,
     glu as glu,
     identity as identity,
@@ -17,7 +15,6 @@ from jax.nn import (
     log_softmax as log_softmax,
     mish as mish,
     relu as relu,
-    selu as selu,
     sigmoid as sigmoid,
     silu as silu,
     soft_sign as soft_sign,
@@ -127,6 +124,39 @@ def softshrink(x: jax.Array, threshold: float = 0.5) -> jax.Array:
 
 
 # Smooth.
+
+
+def elu(x: jax.Array, alpha: float | jax.Array = 1.0) -> jax.Array:
+    """x above 0, ``alpha (exp(x) - 1)`` elsewhere; the derivative at 0 is alpha.
+
+    Source: Clevert, Unterthiner, Hochreiter 2016, https://arxiv.org/abs/1511.07289, equation 15.
+    """
+    return jnp.where(x > 0, x, alpha * _expm1(jnp.where(x > 0, 0.0, x)))
+
+
+def celu(x: jax.Array, alpha: float | jax.Array = 1.0) -> jax.Array:
+    """x above 0, ``alpha (exp(x / alpha) - 1)`` elsewhere, whose slope has no jump at 0.
+
+    Source: Barron 2017, https://arxiv.org/abs/1704.07483.
+    """
+    return jnp.where(x > 0, x, alpha * _expm1(jnp.where(x > 0, 0.0, x) / alpha))
+
+
+def selu(x: jax.Array) -> jax.Array:
+    """``1.0507 elu(x, 1.6733)``, which keeps mean 0 and variance 1 from layer to layer.
+
+    Source: Klambauer et al. 2017, https://arxiv.org/abs/1706.02515, equation 2.
+    """
+    return 1.0507009873554805 * elu(x, 1.6732632423543772)
+
+
+@jax.custom_jvp
+def _expm1(x: jax.Array) -> jax.Array:
+    """``exp(x) - 1``; JAX's own derivative, ``expm1(x) + 1``, cancels where x is far below 0."""
+    return jnp.expm1(x)
+
+
+_expm1.defjvps(lambda dx, y, x: dx * jnp.exp(x))
 
 
 def tanhshrink(x: jax.Array) -> jax.Array:

@@ -3,11 +3,13 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from nnjax.activations import leaky_relu
 from nnjax.core import Layer, check_entries, check_floating, check_positive, check_shape
 from nnjax.core.errors import LayerValueError
 from nnjax.initializers import Initializer, constant, draw, lecun_normal, zeros
+from nnjax.ops.precision import widen
 
 
 def prelu(features: int | None = None, *, slope_init: Initializer = constant(0.25)) -> Layer:
@@ -33,7 +35,8 @@ def prelu(features: int | None = None, *, slope_init: Initializer = constant(0.2
         check_floating(name, "x", x)
         check_shape(name, "x", x, (..., *shape))
         (slope,) = check_entries(name, "params", params, slope=shape)
-        return leaky_relu(x, slope), state
+        y = leaky_relu(widen(x), widen(slope))  # the slope's gradient is a sum over all of x
+        return y.astype(jnp.result_type(x, slope)), state
 
     return Layer(init, apply, name)
 
