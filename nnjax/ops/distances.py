@@ -29,7 +29,7 @@ def pairwise_distance(
     x: Float[Array, "..."],
     y: Float[Array, "..."],
     *,
-    p: float = 2.0,
+    p: int | float = 2.0,
     axis: int = -1,
     eps: float = 1e-6,
 ) -> Float[Array, "..."]:

@@ -17,6 +17,11 @@ CASES: dict[str, Case] = {
     "unflatten": Case(
         unflatten,
         FEATURES,
-        {"size": (call(unflatten, jnp.ones(3)), r"unflatten\(2, 1, 2\): got x of shape \(3,\), ex")},
+        {
+            "size": (
+                call(unflatten, jnp.ones(3)),
+                r"unflatten\(2, 1, 2\): got x of shape \(3,\), ex",
+            )
+        },
     ),
 }

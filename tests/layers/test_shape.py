@@ -27,7 +27,9 @@ def test_messages():
         nn.flatten()({}, numbers(2, 3))
     with pytest.raises(ValueError, match=r"flatten\(0\): got axes=0, expected at least 1"):
         nn.flatten(0)
-    with pytest.raises(ValueError, match=r"unflatten\(2, 3\): got x of shape \(2, 5\), expected \["):
+    with pytest.raises(
+        ValueError, match=r"unflatten\(2, 3\): got x of shape \(2, 5\), expected \["
+    ):
         nn.unflatten(2, 3)({}, numbers(2, 5))
 
 
