@@ -73,7 +73,8 @@ __all__ = [
     "train",
     "unstack",
 ]
-__all__ += _activations.__all__ + _layers.__all__
+__all__ += _activations.__all__
+__all__ += _layers.__all__
 
 
 def __getattr__(name: str):

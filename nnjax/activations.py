@@ -300,10 +300,10 @@ def straight_through(value: jax.Array, surrogate: jax.Array) -> jax.Array:
     Shapes: value and surrogate [...] -> y [...].
     Source: Bengio, Léonard, Courville 2013, https://arxiv.org/abs/1308.3432, section 4.
     """
-    if value.shape != surrogate.shape or value.dtype != surrogate.dtype:
-        describe = lambda a: f"{a.dtype}{list(a.shape)}"
-        got = f"got value {describe(value)} and surrogate {describe(surrogate)}"
-        raise LayerValueError(f"straight_through: {got}, expected one shape and dtype.")
+    kinds = [f"{jnp.result_type(a)}{list(jnp.shape(a))}" for a in (value, surrogate)]
+    if kinds[0] != kinds[1]:
+        got = f"got value {kinds[0]} and surrogate {kinds[1]}, expected one shape and dtype"
+        raise LayerValueError(f"straight_through: {got}. A sum would broadcast, this does not.")
     return value
 
 

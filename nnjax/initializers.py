@@ -13,6 +13,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from nnjax.core import Layer, get_path, map_layers, matches, paths, set_path
 from nnjax.core.errors import LayerValueError
@@ -271,7 +272,7 @@ def sparse(sparsity: float, stddev: float = 0.01) -> Initializer:
     return init
 
 
-def torch_default(fan_in: int) -> dict[str, Initializer]:
+def torch_default(fan_in: int) -> dict[str, Any]:
     """What PyTorch gives linear and convolution layers: uniform within ±1 / sqrt(fan_in).
 
     Both initializers, as keywords: ``linear(784, 512, **torch_default(784))``. The fan_in of a
@@ -384,7 +385,7 @@ def lsuv(model: Layer, params: Any, *inputs: Any, state: Any = None, steps: int 
             kernel = kernels.setdefault(path, own["kernel"])
             y = layer.apply({**own, "kernel": kernel}, state, *inputs, **named)
             for _ in range(steps if first and isinstance(y[0], jax.Array) else 0):
-                if isinstance(y[0], jax.core.Tracer):
+                if isinstance(y[0], Tracer):
                     fix = "Call lsuv outside jit, and take serial in place of repeat or ensemble."
                     raise LayerValueError(f"lsuv: got {path or layer.name} being traced. {fix}")
                 deviation = widen(y[0]).std()

@@ -136,13 +136,13 @@ def np_simplex(row, alpha):
     return np.maximum(z - tau, 0) ** power
 
 
-ROWS = np.stack([
+ROWS = jnp.stack(list(map(jnp.float32, [
     np.random.default_rng(0).normal(0, 0.3, 7),
     np.random.default_rng(1).normal(0, 3.0, 7),
     np.array([5.0, 5, 5, -5, 4.5, -1e30, 5]),  # ties, and one far below
     np.zeros(7) + 1e4,
     np.array([3.0, 2.0, 1.0, 2.0, -40, 2.5, 1.0]),  # entries exactly at the threshold
-]).astype(np.float32)  # fmt: skip
+])))  # fmt: skip
 
 
 @pytest.mark.parametrize("function, alpha", [(nn.sparsemax, 2.0), (nn.entmax15, 1.5)])

@@ -1,4 +1,4 @@
-"""linear, einsum_linear, bilinear and mlp: parity with float64 NumPy, gradients, bfloat16, initial values."""
+"""linear, einsum_linear, bilinear, mlp: parity with float64 NumPy, gradients, initial values."""
 
 import jax
 import jax.numpy as jnp

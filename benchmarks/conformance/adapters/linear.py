@@ -1,6 +1,7 @@
 """torch.nn's linear family, tables, distances, and what only rearranges or contains."""
 
 import functools
+from typing import Any
 
 import jax.numpy as jnp
 import torch
@@ -145,14 +146,14 @@ def _lazy_linear_samples():
 def _embedding_bag_samples():
     fixed = torch.tensor([[0, 2, 2, 5], [2, 2, 2, 2], [1, 3, 4, 1]])
     pieces = torch.tensor([0, 5, 2, 2, 1, 4, 4]), torch.tensor([0, 3, 3, 5])
-    calls = [
+    calls: list[tuple[dict[str, Any], tuple]] = [
         (settings | {"padding_idx": padding}, call)
         for settings in ({"mode": "sum"}, {"mode": "mean"}, {"mode": "max"})
         for padding in (None, 2)
         for call in ((fixed,), pieces)
     ]
     ids, offsets = torch.tensor([0, 5, 2, 2, 1]), torch.tensor([0, 3, 3])
-    weighted = {"mode": "sum", "padding_idx": 2}
+    weighted: dict[str, Any] = {"mode": "sum", "padding_idx": 2}
     calls += [
         ({"include_last_offset": True}, (ids, torch.tensor([0, 3, 5]))),
         (weighted, (ids, offsets, torch.randn(5))),
