@@ -153,6 +153,8 @@ def test_simplex(function, alpha):
     masked = function(jnp.array([1.0, -jnp.inf, 0.9]))
     close(masked[jnp.array([0, 2])], np_simplex(np.array([1.0, 0.9]), alpha))
     assert masked[1] == 0
+    lone = jnp.full(64, -jnp.inf).at[5].set(2.0)  # tau is where all the masked ones are held
+    close(function(lone), np.eye(64)[5], rtol=0, atol=0)
     assert jnp.isnan(function(jnp.full(3, -jnp.inf))).all()  # as of softmax
     assert function(jnp.zeros((0, 3))).shape == (0, 3)
 
