@@ -3,7 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING
 
-from nnjax import layers as _layers
+from nnjax import activations as _activations, layers as _layers
+from nnjax.activations import *  # noqa: F403  # their one list is in nnjax/activations.py
 from nnjax.core import (
     Layer as Layer,
     as_layer as as_layer,
@@ -76,6 +77,7 @@ __all__ = [
     "train",
     "unstack",
 ]
+__all__ += _activations.__all__
 __all__ += _layers.__all__
 
 

@@ -32,6 +32,7 @@ FLOORS = {
     "ops": 0,
     "core": 0,
     "initializers": 1,
+    "activations": 1,
     "losses": 1,
     "metrics": 1,
     "layers": 2,

@@ -20,6 +20,7 @@ from nnjax.core.layer import Layer as Layer, as_layer as as_layer, map_layers as
 from nnjax.core.paths import (
     get_path as get_path,
     label as label,
+    matches as matches,
     paths as paths,
     set_path as set_path,
 )

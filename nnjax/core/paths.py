@@ -47,7 +47,7 @@ def label(tree: Any, patterns: Mapping[str, str]) -> Any:
 
     def choose(path):
         for pattern, chosen in patterns.items():
-            if re.fullmatch(_regex(pattern), path):
+            if matches(pattern, path):
                 matched.add(pattern)
                 return chosen
         return None
@@ -62,6 +62,11 @@ def label(tree: Any, patterns: Mapping[str, str]) -> Any:
             "array. A last pattern '**' takes all that is left."
         )
     return jax.tree.unflatten(jax.tree.structure(tree), list(chosen.values()))
+
+
+def matches(pattern: str, path: str) -> bool:
+    """Whether a path is one that a pattern names, see ``label``."""
+    return re.fullmatch(_regex(pattern), path) is not None
 
 
 def _regex(pattern: str) -> str:

@@ -91,6 +91,19 @@ from nnjax.layers.padding import (
     crop as crop,
     pad as pad,
 )
+from nnjax.layers.activation import maxout as maxout, prelu as prelu, rrelu as rrelu
+from nnjax.layers.attention import attention as attention
+from nnjax.layers.convolution import conv as conv
+from nnjax.layers.dropout import dropout as dropout
+from nnjax.layers.embedding import embedding as embedding, embedding_bag as embedding_bag
+from nnjax.layers.linear import (
+    bilinear as bilinear,
+    einsum_linear as einsum_linear,
+    linear as linear,
+    mlp as mlp,
+)
+from nnjax.layers.lora import lora as lora, lora_merge as lora_merge
+from nnjax.layers.normalization import batch_norm as batch_norm, layer_norm as layer_norm
 from nnjax.layers.pooling import (
     avg_pool as avg_pool,
     blur_pool as blur_pool,
@@ -136,6 +149,12 @@ from nnjax.layers.response import (
 from nnjax.layers.shape import (
     flatten as flatten,
 )
+from nnjax.layers.recurrent import lstm as lstm
+from nnjax.layers.shape import flatten as flatten, unflatten as unflatten
+from nnjax.ops.distances import (
+    cosine_similarity as cosine_similarity,
+    pairwise_distance as pairwise_distance,
+)
 
 __all__ = [
     "adaln_zero",
@@ -166,6 +185,13 @@ __all__ = [
     "ema_vector_quantizer",
     "embedding",
     "film",
+    "bilinear",
+    "conv",
+    "cosine_similarity",
+    "dropout",
+    "einsum_linear",
+    "embedding",
+    "embedding_bag",
     "flatten",
     "flow",
     "fold",
@@ -194,6 +220,8 @@ __all__ = [
     "linear",
     "local_response_norm",
     "lp_pool",
+    "lora",
+    "lora_merge",
     "lstm",
     "masked_conv",
     "max_pool",
@@ -222,4 +250,10 @@ __all__ = [
     "vector_quantizer",
     "weight_norm",
     "weight_standardization",
+    "maxout",
+    "mlp",
+    "pairwise_distance",
+    "prelu",
+    "rrelu",
+    "unflatten",
 ]

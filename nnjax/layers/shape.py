@@ -1,8 +1,8 @@
-"""Layers that only rearrange: flatten."""
+"""Layers that only rearrange: flatten and its inverse."""
 
 import math
 
-from nnjax.core import Layer, check_positive
+from nnjax.core import Layer, check_positive, check_shape
 from nnjax.core.errors import LayerValueError
 
 
@@ -26,5 +26,25 @@ def flatten(axes: int = 3) -> Layer:
             )
         batch = x.shape[: x.ndim - axes]
         return x.reshape(*batch, math.prod(x.shape[x.ndim - axes :])), state
+
+    return Layer(init, apply, name)
+
+
+def unflatten(*sizes: int) -> Layer:
+    """Split the last axis: ``unflatten(H, W, C)`` makes [..., H*W*C] an image [..., H, W, C].
+
+    Shapes: x [..., A*B*C] -> y [..., A, B, C] for sizes (A, B, C).
+    Raises: ValueError, if the last axis of x is not the product of the sizes.
+    """
+    name = f"unflatten({', '.join(map(str, sizes))})"
+    for size in sizes:
+        check_positive(name, sizes=size)
+
+    def init(key):
+        return {}, {}
+
+    def apply(params, state, x, *, key=None, train=False):
+        check_shape(name, "x", x, (..., math.prod(sizes)))
+        return x.reshape(*x.shape[:-1], *sizes), state
 
     return Layer(init, apply, name)

@@ -1,4 +1,4 @@
-"""flatten: NumPy's order of entries, for any number of axes."""
+"""flatten and unflatten: NumPy's order of entries, for any number of axes."""
 
 import pytest
 
@@ -27,3 +27,15 @@ def test_messages():
         nn.flatten()({}, numbers(2, 3))
     with pytest.raises(ValueError, match=r"flatten\(0\): got axes=0, expected at least 1"):
         nn.flatten(0)
+    with pytest.raises(
+        ValueError, match=r"unflatten\(2, 3\): got x of shape \(2, 5\), expected \["
+    ):
+        nn.unflatten(2, 3)({}, numbers(2, 5))
+
+
+@pytest.mark.parametrize("batch", [(), (0,), (4, 2)])
+def test_unflatten_is_the_inverse_of_flatten(batch):
+    x = numbers(*batch, 6)
+    y = nn.unflatten(2, 1, 3)({}, x)
+    close(y, f64(x).reshape(*batch, 2, 1, 3), rtol=0, atol=0)
+    close(nn.flatten()({}, y), x, rtol=0, atol=0)
