@@ -143,10 +143,12 @@ def s5(features: int, states: int) -> Layer:
         return draw(key, shapes, **makers), {}
 
     def terms(params, x):
-        rate, step, kernel = _rate(params), jnp.exp(widen(params["log_step"])), params["kernel"]
-        driven = _complex(jnp.tensordot(widen(x), widen(kernel), 1))
-        gain = jnp.expm1(rate * step) / rate
-        return jnp.exp(rate * step), gain * driven
+        step, kernel = jnp.exp(widen(params["log_step"])), widen(params["kernel"])
+        # real parts stay below zero, so that nothing grows
+        real, imaginary = -jnp.exp(widen(params["decay"])), widen(params["frequency"])
+        turn = jax.lax.complex(real * step, imaginary * step)
+        driven = _complex(jnp.tensordot(widen(x), kernel * step[:, None], 1))
+        return jnp.exp(turn), jnp.expm1(turn) / turn * driven  # exp(turn) - 1 cancels
 
     def read(params, x, h):
         readout = _complex(widen(params["readout"]))
@@ -204,11 +206,6 @@ def _layer(name, init, shapes, terms, in_features, carry_shape, read=None) -> La
 
 def _complex(pairs: jax.Array) -> jax.Array:
     return jax.lax.complex(pairs[..., 0], pairs[..., 1])
-
-
-def _rate(params) -> jax.Array:
-    """Rates of the states; their real parts stay below zero, so that nothing grows."""
-    return jax.lax.complex(-jnp.exp(widen(params["decay"])), widen(params["frequency"]))
 
 
 def _hippo_frequencies(states: int) -> np.ndarray:

@@ -166,7 +166,7 @@ def gru_cell(
             rz, n = jnp.split(now, [2 * hidden_features], axis=-1)
             r, z = jnp.split(sigmoid(rz + seen @ gates), 2, axis=-1)
             n = tanh(n + (r * seen) @ candidate)
-        h = (1 - z) * n + z * h
+        h = n + z * (h - n)  # the slope in z is h - n: no difference of two large terms
         return h, h
 
     name = f"gru_cell({in_features}, {hidden_features})"
@@ -210,7 +210,7 @@ def minimal_gru_cell(
         gate, candidate = jnp.split(p["recurrent"], 2, axis=-1)
         f = sigmoid(f + seen @ gate)
         n = tanh(n + (f * seen) @ candidate)
-        h = (1 - f) * h + f * n
+        h = h + f * (n - h)
         return h, h
 
     name = f"minimal_gru_cell({in_features}, {hidden_features})"

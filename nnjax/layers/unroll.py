@@ -331,7 +331,7 @@ def _varying(tree: Any, inputs: Any) -> Any:
     A scan keeps that kind as it keeps shapes. What is added is a sum of nothing.
     """
     nothing = [
-        jnp.sum(jnp.atleast_1d(leaf)[:0] != 0)
+        jnp.sum(jnp.atleast_1d(leaf)[:0].astype(bool))
         for leaf in jax.tree.leaves(inputs)
         if isinstance(leaf, Tracer)
     ]
