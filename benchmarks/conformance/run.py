@@ -2,6 +2,7 @@
 
 import dataclasses
 import warnings
+from typing import Any
 
 import jax
 import torch
@@ -71,7 +72,7 @@ def _only_rounded(name: str, sample: torch_samples.Sample, train: bool, dtype: s
     """Whether a difference in float32 is small, and gone in float64."""
     if dtype != "float32" or not worst <= ILL_CONDITIONED:
         return False
-    wide = lambda a: (
+    wide: Any = lambda a: (
         type(a)(map(wide, a))
         if isinstance(a, (tuple, list))
         else a.detach().double()

@@ -254,7 +254,7 @@ def conv_lstm_cell(
         return h, (h, c)
 
     def convolution(features, bias):
-        inits = {"kernel_init": kernel_init, "bias_init": bias_init}
+        inits: Any = {"kernel_init": kernel_init, "bias_init": bias_init}
         return conv(features, 4 * hidden_features, kernel_size, bias=bias, **inits)
 
     children = {

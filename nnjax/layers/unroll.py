@@ -145,7 +145,11 @@ def rnn(
     Raises: as ``lstm``.
     Source: Elman 1990, https://doi.org/10.1207/s15516709cog1402_1.
     """
-    inits = {"kernel_init": kernel_init, "recurrent_init": recurrent_init, "bias_init": bias_init}
+    inits: Any = {
+        "kernel_init": kernel_init,
+        "recurrent_init": recurrent_init,
+        "bias_init": bias_init,
+    }
 
     def cell(size):
         rate = recurrent_dropout_rate
@@ -191,7 +195,11 @@ def lstm(
     Source: Hochreiter and Schmidhuber 1997, https://doi.org/10.1162/neco.1997.9.8.1735; more under
         ``lstm_cell``, ``stacked``, ``bidirectional``.
     """
-    inits = {"kernel_init": kernel_init, "recurrent_init": recurrent_init, "bias_init": bias_init}
+    inits: Any = {
+        "kernel_init": kernel_init,
+        "recurrent_init": recurrent_init,
+        "bias_init": bias_init,
+    }
 
     def cell(size):
         rate = recurrent_dropout_rate
@@ -225,7 +233,11 @@ def gru(
     Raises: as ``lstm``.
     Source: Cho et al. 2014, https://arxiv.org/abs/1406.1078.
     """
-    inits = {"kernel_init": kernel_init, "recurrent_init": recurrent_init, "bias_init": bias_init}
+    inits: Any = {
+        "kernel_init": kernel_init,
+        "recurrent_init": recurrent_init,
+        "bias_init": bias_init,
+    }
 
     def cell(size):
         rate = recurrent_dropout_rate
@@ -335,7 +347,7 @@ def _varying(tree: Any, inputs: Any) -> Any:
         for leaf in jax.tree.leaves(inputs)
         if isinstance(leaf, Tracer)
     ]
-    zero = sum(nothing) if nothing else None
+    zero: Any = sum(nothing) if nothing else None
     add = lambda leaf: leaf if zero is None else leaf + zero.astype(jnp.result_type(leaf))
     return jax.tree.map(add, tree)
 

@@ -1,5 +1,7 @@
 """min_gru, rg_lru, s5: parity with float64 loops, streaming, lengths, gradients, bfloat16."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,7 +32,7 @@ def np_s5(p, x, pairs):
     """Every state with its conjugate, and the matrix exponential of the held input's system."""
     pair = lambda a: a[..., 0] + 1j * a[..., 1]
     rate, step = -np.exp(p["decay"]) + 1j * p["frequency"], np.exp(p["log_step"])
-    both = lambda a, axis: np.concatenate([a, a.conj()], axis)
+    both: Any = lambda a, axis: np.concatenate([a, a.conj()], axis)
     rate, step = both(rate, 0), np.concatenate([step, step])
     kernel, readout = both(pair(p["kernel"]), 1), both(pair(p["readout"]), 0)
     h = both(pair(pairs), 0)
@@ -43,7 +45,7 @@ def np_s5(p, x, pairs):
     return y.real, np.stack([h.real, h.imag], -1)
 
 
-def np_scan(cell, params, x, carry, mask=None, reverse=False):
+def np_scan(cell, params, x, carry, mask: Any = None, reverse=False) -> Any:
     batch, steps, _ = x.shape
     ys, carries = [], []
     for b in range(batch):
@@ -59,7 +61,7 @@ def np_scan(cell, params, x, carry, mask=None, reverse=False):
     return np.stack(ys), np.stack(carries)
 
 
-LAYERS = {
+LAYERS: dict[str, Any] = {
     "min_gru": (nn.min_gru(3, 4), np_min_gru, (4,)),
     "rg_lru": (nn.rg_lru(3), np_rg_lru, (3,)),
     "s5": (nn.s5(3, 4), np_s5, (4, 2)),
@@ -78,7 +80,7 @@ def test_parity(case, reverse):
     _, run, cell, shape, params = case
     x, carry = numbers(3, 6, 3), numbers(3, *shape, seed=1)
     got = run(params, x, carry=carry, reverse=reverse)
-    close(got, np_scan(cell, *f64((params, x, carry)), reverse=reverse), atol=3e-6)
+    close(got, np_scan(cell, f64(params), f64(x), f64(carry), reverse=reverse), atol=3e-6)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -87,7 +89,7 @@ def test_lengths_and_padding(case, reverse):
     x, lengths = numbers(3, 6, 3), jnp.array([6, 0, 4])
     mask = np.arange(6) < np.asarray(lengths)[:, None]
     got = run(params, x, lengths=lengths, reverse=reverse)
-    want = np_scan(cell, *f64((params, x)), np.zeros((3, *shape)), mask, reverse)
+    want = np_scan(cell, f64(params), f64(x), np.zeros((3, *shape)), mask, reverse)
     close(got, want, atol=3e-6)
     wild = jnp.asarray(np.where(mask[..., None], x, np.float32(np.nan)))
     close(run(params, wild, mask=jnp.asarray(mask), reverse=reverse), got, rtol=0, atol=0)
@@ -123,7 +125,7 @@ def test_any_number_of_batch_axes_and_no_steps(case, batch):
     got = run(params, x)
     assert got[0].shape[:-1] == (*batch, 6) and got[1].shape == (*batch, *shape)
     if batch == (2, 2):
-        want = np_scan(cell, *f64((params, x.reshape(4, 6, 3))), np.zeros((4, *shape)))
+        want = np_scan(cell, f64(params), f64(x.reshape(4, 6, 3)), np.zeros((4, *shape)))
         close(got, jax.tree.map(lambda a: a.reshape(2, 2, *a.shape[1:]), want), atol=3e-6)
 
 
@@ -148,7 +150,7 @@ def test_bfloat16_is_scanned_in_float32(case):
     y, carry = run(params, x)
     assert y.dtype == carry.dtype == jnp.bfloat16
     # a product or two rounded to 2**-8; a scan in bfloat16 would add 64 such errors
-    close((y, carry), np_scan(cell, *f64((params, x)), np.zeros((2, *shape))), 2.0**-5, 2.0**-4)
+    close((y, carry), np_scan(cell, f64(params), f64(x), np.zeros((2, *shape))), 2.0**-5, 2.0**-4)
 
 
 def test_they_stack_and_run_both_ways():

@@ -141,7 +141,7 @@ def test_networks(kind, layers, both):
     x, lengths = numbers(3, 4, 3), np.array([4, 0, 2])
     carry = jax.tree.map(lambda a: numbers(*a.shape, seed=2), jax.eval_shape(layer, params, x)[1])
     got = jax.jit(layer)(params, x, carry=carry, lengths=jnp.asarray(lengths))
-    close(got, np_network(kind, *f64((params, x)), lengths, f64(carry), layers, both))
+    close(got, np_network(kind, f64(params), f64(x), lengths, f64(carry), layers, both))
 
 
 def test_a_network_read_backward_is_one_of_the_reversed_sequence():
@@ -284,7 +284,7 @@ def test_messages():
     deep = nn.gru(3, 2, layers=2)
     params, _ = deep.init(jax.random.key(0))
 
-    def refused(message, call, kind=ValueError):
+    def refused(message, call, kind: type[Exception] = ValueError):
         with pytest.raises(kind, match=message):
             call()
 

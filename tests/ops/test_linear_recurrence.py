@@ -1,6 +1,7 @@
 """linear_recurrence against a loop in float64 and complex128."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from nnjax.ops.linear_recurrence import linear_recurrence
 from tests.numerics import check_gradients, close, numbers
 
 
-def np_recurrence(decay, inputs, initial=None, reverse=False):
+def np_recurrence(decay, inputs, initial: Any = None, reverse: Any = False):
     """Steps along axis -2."""
     decay, inputs = np.broadcast_arrays(decay, inputs)
     wide = np.complex128 if np.iscomplexobj(inputs) else np.float64
