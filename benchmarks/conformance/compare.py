@@ -108,7 +108,7 @@ def compare(sample: Sample, twin: Twin, train: bool) -> Difference:
     draw = lambda shape: rng.choice([-1.0, 1.0], shape) * rng.uniform(0.5, 1.5, shape)
     cotangents = [jnp.asarray(draw(z.shape)).astype(z.dtype) for z in got]
     total: Any = sum(
-        (want[i] * torch.tensor(np.asarray(cotangents[i], np.float32)).to(want[i].dtype)).sum()
+        (want[i] * torch.tensor(np.asarray(cotangents[i], np.float64)).to(want[i].dtype)).sum()
         for i in differentiable
     )
     total.backward()

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import warnings
+from typing import Any
 
 import jax
 import torch
@@ -13,6 +14,9 @@ from benchmarks.conformance.compare import compare
 from benchmarks.conformance.twin import ADAPTERS, REASONS, NotOurs
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 3e-2}  # the last: eight bits, and a few roundings
+# Samples with saturated gates differ by more in float32, since 1 - tanh(x)^2 cancels: XLA's tanh is
+# within 2.3e-7, PyTorch's within 3e-8. They may by this much, if they agree to 1e-10 in float64.
+ILL_CONDITIONED, EXACT = 1e-4, 1e-10
 
 
 @dataclasses.dataclass
@@ -65,9 +69,30 @@ def row(name: str, dtype: str = "float32", limit: int | None = None) -> Row:
             found.samples += 1
             if worst >= found.worst:
                 found.worst, found.where = worst, sample.text
-            if not worst <= TOLERANCE[dtype]:
+            if not worst <= TOLERANCE[dtype] and not _only_rounded(
+                name, sample, train, dtype, worst
+            ):
                 found.failures.append(f"{sample.text}: differs by {worst:.1e}")
     if not found.samples and not found.reasons:
         found.failures.append("no sample")
     jax.clear_caches()
     return found
+
+
+def _only_rounded(name: str, sample: torch_samples.Sample, train: bool, dtype: str, worst: float):
+    """Whether a difference in float32 is small, and gone in float64."""
+    if dtype != "float32" or not worst <= ILL_CONDITIONED:
+        return False
+    wide: Any = lambda a: (
+        type(a)(map(wide, a))
+        if isinstance(a, (tuple, list))
+        else a.detach().double()
+        if torch.is_tensor(a) and a.is_floating_point()
+        else a
+    )
+    module = sample.module.double()
+    module.zero_grad()
+    kwargs = {k: wide(v) for k, v in sample.kwargs.items()}
+    sample = torch_samples.Sample(module, wide(sample.args), kwargs, sample.text)
+    with jax.enable_x64(True):
+        return compare(sample, ADAPTERS[name](module), train).worst() <= EXACT

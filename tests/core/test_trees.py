@@ -161,7 +161,7 @@ def test_summary_of_a_small_network():
         ". serial (2, 5, 2), (2, 2), (2, 2) 117 468",
         "linear_0 linear(4, 3) (5, 3) 15 60",
         "batch_norm_0 batch_norm(3) (5, 3) 6 24",
-        "twice ensemble(2) of lstm(3, 2) (2, 5, 2), (2, 2), (2, 2) 96 384",
+        "twice ensemble(2) of lstm(3, 2) of lstm_cell(3, 2) (2, 5, 2), (2, 2), (2, 2) 96 384",
     ]
     assert carried == "state: 6 numbers, 24 bytes"
     params, _ = model.init(KEY)
