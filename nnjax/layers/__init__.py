@@ -1,35 +1,178 @@
 """Layers, one file a family."""
 
-from nnjax.layers.activation import (maxout as maxout, prelu as prelu, rrelu as rrelu,)
-from nnjax.layers.adaptive_pooling import (adaptive_avg_pool as adaptive_avg_pool, adaptive_max_pool as adaptive_max_pool, attention_pool as attention_pool, fractional_max_pool as fractional_max_pool, gem_pool as gem_pool, global_avg_pool as global_avg_pool, global_max_pool as global_max_pool,)
-from nnjax.layers.attention import (attention as attention,)
-from nnjax.layers.capsule import (capsule as capsule,)
-from nnjax.layers.conditional import (adaln_zero as adaln_zero, adaptive_instance_norm as adaptive_instance_norm, conditional_norm as conditional_norm, film as film,)
-from nnjax.layers.convolution import (conv as conv, conv_transpose as conv_transpose, depthwise_conv as depthwise_conv, masked_conv as masked_conv, separable_conv as separable_conv,)
-from nnjax.layers.coupling import (additive_coupling as additive_coupling, affine_coupling as affine_coupling, flow as flow,)
-from nnjax.layers.dropout import (alpha_dropout as alpha_dropout, drop_block as drop_block, dropout as dropout, gaussian_dropout as gaussian_dropout, gaussian_noise as gaussian_noise, stochastic_depth as stochastic_depth,)
-from nnjax.layers.embedding import (embedding as embedding, embedding_bag as embedding_bag,)
-from nnjax.layers.graph import (gcn as gcn, gin as gin, graph_sage as graph_sage, message_passing as message_passing,)
-from nnjax.layers.graph_attention import (gat as gat, gatv2 as gatv2,)
-from nnjax.layers.graph_messages import (mpnn as mpnn, pna as pna,)
-from nnjax.layers.graph_pooling import (deep_sets as deep_sets, graph_attention_pool as graph_attention_pool, graph_norm as graph_norm, graph_pool as graph_pool, set_linear as set_linear,)
-from nnjax.layers.hopfield import (hopfield as hopfield,)
-from nnjax.layers.kan import (kan as kan,)
-from nnjax.layers.linear import (bilinear as bilinear, einsum_linear as einsum_linear, linear as linear, mlp as mlp,)
-from nnjax.layers.linear_recurrence import (min_gru as min_gru, rg_lru as rg_lru, s5 as s5,)
-from nnjax.layers.lora import (lora as lora, lora_merge as lora_merge,)
-from nnjax.layers.mixture import (gated_mlp as gated_mlp, mixture_of_experts as mixture_of_experts,)
-from nnjax.layers.normalization import (batch_norm as batch_norm, batch_renorm as batch_renorm, group_norm as group_norm, instance_norm as instance_norm, layer_norm as layer_norm, rms_norm as rms_norm,)
-from nnjax.layers.padding import (crop as crop, pad as pad,)
-from nnjax.layers.pooling import (avg_pool as avg_pool, blur_pool as blur_pool, lp_pool as lp_pool, max_pool as max_pool, max_unpool as max_unpool, min_pool as min_pool, sum_pool as sum_pool,)
-from nnjax.layers.quantizer import (ema_vector_quantizer as ema_vector_quantizer, vector_quantizer as vector_quantizer,)
-from nnjax.layers.rbf import (rbf as rbf,)
-from nnjax.layers.recurrent import (conv_lstm_cell as conv_lstm_cell, elman_cell as elman_cell, gru_cell as gru_cell, lstm_cell as lstm_cell, minimal_gru_cell as minimal_gru_cell,)
-from nnjax.layers.reparametrization import (drop_connect as drop_connect, reparametrize as reparametrize, spectral_norm as spectral_norm, weight_norm as weight_norm, weight_standardization as weight_standardization,)
-from nnjax.layers.resample import (affine_grid as affine_grid, channel_shuffle as channel_shuffle, fold as fold, grid_sample as grid_sample, pixel_shuffle as pixel_shuffle, pixel_unshuffle as pixel_unshuffle, resize as resize, unfold as unfold, upsample as upsample,)
-from nnjax.layers.response import (global_response_norm as global_response_norm, local_response_norm as local_response_norm, unit_norm as unit_norm,)
-from nnjax.layers.shape import (flatten as flatten, unflatten as unflatten,)
-from nnjax.layers.unroll import (bidirectional as bidirectional, gru as gru, lstm as lstm, rnn as rnn, scan_time as scan_time, stacked as stacked,)
+from nnjax.layers.activation import (
+    maxout as maxout,
+    prelu as prelu,
+    rrelu as rrelu,
+)
+from nnjax.layers.adaptive_pooling import (
+    adaptive_avg_pool as adaptive_avg_pool,
+    adaptive_max_pool as adaptive_max_pool,
+    attention_pool as attention_pool,
+    fractional_max_pool as fractional_max_pool,
+    gem_pool as gem_pool,
+    global_avg_pool as global_avg_pool,
+    global_max_pool as global_max_pool,
+)
+from nnjax.layers.attention import (
+    attention as attention,
+)
+from nnjax.layers.capsule import (
+    capsule as capsule,
+)
+from nnjax.layers.conditional import (
+    adaln_zero as adaln_zero,
+    adaptive_instance_norm as adaptive_instance_norm,
+    conditional_norm as conditional_norm,
+    film as film,
+)
+from nnjax.layers.convolution import (
+    conv as conv,
+    conv_transpose as conv_transpose,
+    depthwise_conv as depthwise_conv,
+    masked_conv as masked_conv,
+    separable_conv as separable_conv,
+)
+from nnjax.layers.coupling import (
+    additive_coupling as additive_coupling,
+    affine_coupling as affine_coupling,
+    flow as flow,
+)
+from nnjax.layers.dropout import (
+    alpha_dropout as alpha_dropout,
+    drop_block as drop_block,
+    dropout as dropout,
+    gaussian_dropout as gaussian_dropout,
+    gaussian_noise as gaussian_noise,
+    stochastic_depth as stochastic_depth,
+)
+from nnjax.layers.embedding import (
+    embedding as embedding,
+    embedding_bag as embedding_bag,
+)
+from nnjax.layers.graph import (
+    gcn as gcn,
+    gin as gin,
+    graph_sage as graph_sage,
+    message_passing as message_passing,
+)
+from nnjax.layers.graph_attention import (
+    gat as gat,
+    gatv2 as gatv2,
+)
+from nnjax.layers.graph_messages import (
+    mpnn as mpnn,
+    pna as pna,
+)
+from nnjax.layers.graph_pooling import (
+    deep_sets as deep_sets,
+    graph_attention_pool as graph_attention_pool,
+    graph_norm as graph_norm,
+    graph_pool as graph_pool,
+    set_linear as set_linear,
+)
+from nnjax.layers.hopfield import (
+    hopfield as hopfield,
+)
+from nnjax.layers.kan import (
+    kan as kan,
+)
+from nnjax.layers.linear import (
+    bilinear as bilinear,
+    einsum_linear as einsum_linear,
+    linear as linear,
+    mlp as mlp,
+)
+from nnjax.layers.linear_recurrence import (
+    min_gru as min_gru,
+    rg_lru as rg_lru,
+    s5 as s5,
+)
+from nnjax.layers.lora import (
+    lora as lora,
+    lora_merge as lora_merge,
+)
+from nnjax.layers.mixture import (
+    gated_mlp as gated_mlp,
+    mixture_of_experts as mixture_of_experts,
+)
+from nnjax.layers.normalization import (
+    batch_norm as batch_norm,
+    batch_renorm as batch_renorm,
+    group_norm as group_norm,
+    instance_norm as instance_norm,
+    layer_norm as layer_norm,
+    rms_norm as rms_norm,
+)
+from nnjax.layers.padding import (
+    crop as crop,
+    pad as pad,
+)
+from nnjax.layers.pooling import (
+    avg_pool as avg_pool,
+    blur_pool as blur_pool,
+    lp_pool as lp_pool,
+    max_pool as max_pool,
+    max_unpool as max_unpool,
+    min_pool as min_pool,
+    sum_pool as sum_pool,
+)
+from nnjax.layers.quantizer import (
+    ema_vector_quantizer as ema_vector_quantizer,
+    vector_quantizer as vector_quantizer,
+)
+from nnjax.layers.rbf import (
+    rbf as rbf,
+)
+from nnjax.layers.recurrent import (
+    conv_lstm_cell as conv_lstm_cell,
+    elman_cell as elman_cell,
+    gru_cell as gru_cell,
+    lstm_cell as lstm_cell,
+    minimal_gru_cell as minimal_gru_cell,
+)
+from nnjax.layers.reparametrization import (
+    drop_connect as drop_connect,
+    reparametrize as reparametrize,
+    spectral_norm as spectral_norm,
+    weight_norm as weight_norm,
+    weight_standardization as weight_standardization,
+)
+from nnjax.layers.resample import (
+    affine_grid as affine_grid,
+    channel_shuffle as channel_shuffle,
+    fold as fold,
+    grid_sample as grid_sample,
+    pixel_shuffle as pixel_shuffle,
+    pixel_unshuffle as pixel_unshuffle,
+    resize as resize,
+    unfold as unfold,
+    upsample as upsample,
+)
+from nnjax.layers.response import (
+    global_response_norm as global_response_norm,
+    local_response_norm as local_response_norm,
+    unit_norm as unit_norm,
+)
+from nnjax.layers.shape import (
+    flatten as flatten,
+    unflatten as unflatten,
+)
+from nnjax.layers.unroll import (
+    bidirectional as bidirectional,
+    gru as gru,
+    lstm as lstm,
+    rnn as rnn,
+    scan_time as scan_time,
+    stacked as stacked,
+)
+from nnjax.ops.capsule import (
+    squash as squash,
+)
+from nnjax.ops.distances import (
+    cosine_similarity as cosine_similarity,
+    pairwise_distance as pairwise_distance,
+)
 
 __all__ = [
     "adaln_zero",
@@ -54,6 +197,7 @@ __all__ = [
     "conv",
     "conv_lstm_cell",
     "conv_transpose",
+    "cosine_similarity",
     "crop",
     "deep_sets",
     "depthwise_conv",
@@ -112,6 +256,7 @@ __all__ = [
     "mlp",
     "mpnn",
     "pad",
+    "pairwise_distance",
     "pixel_shuffle",
     "pixel_unshuffle",
     "pna",
@@ -128,6 +273,7 @@ __all__ = [
     "separable_conv",
     "set_linear",
     "spectral_norm",
+    "squash",
     "stacked",
     "stochastic_depth",
     "sum_pool",
