@@ -42,7 +42,7 @@ def close(got: Any, want: Any, rtol: float = 1e-5, atol: float = 1e-6) -> None:
         np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
 
 
-def check_gradients(f: Callable[..., Any], *args: Any, order: int = 2, **tolerances: Any) -> None:
+def check_gradients(f: Callable[..., Any], *args: Any, order: int = 1, **tolerances: Any) -> None:
     """Forward and reverse mode agree with finite differences, and their derivatives up to order.
 
     In float64, as differences of float32 numbers are too noisy at order 2.
