@@ -61,22 +61,26 @@ def linear_softmax_cross_entropy(
     if chunk_size is not None:
         check_positive(name, chunk_size=chunk_size)
     size = math.prod(batch)
-    rows, labels = x.reshape(size, -1), labels.reshape(size, *labels.shape[len(batch) :])
+    rows, labels = x.reshape(size, x.shape[-1]), labels.reshape(size, *labels.shape[len(batch) :])
     chunk = chunk_size or max(1, -(-size * x.shape[-1] // classes), min(size, 128))
-    wide_kernel = widen(kernel)  # its cotangent is summed in this dtype, chunk after chunk
-    dtype = x.dtype if x.dtype == kernel.dtype else wide_kernel.dtype
+    wide = max(widen(x).dtype, widen(kernel).dtype, key=lambda dtype: dtype.itemsize)
+    dtype = x.dtype if x.dtype == kernel.dtype else wide  # of the factors
+    wide_kernel = kernel.astype(wide)  # its cotangent is summed in this dtype, chunk after chunk
 
     @jax.checkpoint
-    def loss_of(row, label):
+    def loss_of(rows, labels):
         w = wide_kernel.astype(dtype)
-        logits = jnp.matmul(row.astype(dtype), w, preferred_element_type=wide_kernel.dtype)
+        logits = jnp.matmul(rows.astype(dtype), w, preferred_element_type=wide)
         logits = logits if bias is None else logits + bias.astype(logits.dtype)
         loss = softmax_cross_entropy(
-            logits, label, class_weights=class_weights, label_smoothing=label_smoothing
+            logits, labels, class_weights=class_weights, label_smoothing=label_smoothing
         )
         return loss + z_loss * squared_logsumexp(logits) if z_loss else loss
 
-    loss = jax.lax.map(lambda row: loss_of(*row), (rows, labels), batch_size=chunk)
+    if size <= chunk:
+        loss = loss_of(rows, labels)
+    else:
+        loss = jax.lax.map(lambda row: loss_of(*row), (rows, labels), batch_size=chunk)
     counts = None
     if class_weights is not None:
         c, flat = jnp.asarray(class_weights, loss.dtype), labels

@@ -244,7 +244,9 @@ def sparsemax_loss(
     (logits,) = alike(name, mask, 1, logits=logits)
     labels, valid = integer_labels(name, labels, logits.shape, mask)
     rows = logits.reshape(-1, logits.shape[-1])
-    loss = optax.losses.multiclass_sparsemax_loss(rows, labels.ravel()).reshape(labels.shape)
+    with jax.numpy_dtype_promotion("standard"):  # optax's mixes dtypes
+        loss = optax.losses.multiclass_sparsemax_loss(rows, labels.ravel())
+    loss = loss.reshape(labels.shape)
     return reduce(name, loss * valid.astype(loss.dtype), weights, mask, reduction)
 
 

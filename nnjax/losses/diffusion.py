@@ -73,14 +73,14 @@ def snr_weights(
     name = "snr_weights"
     a, s = alike(name, None, alphas=alphas, sigmas=sigmas)
     a, s = a**2, s**2
-    # min(a / s, gamma), multiplied out, so that neither alpha nor sigma being 0 divides by it
+    # min(a / s, gamma) times s, as sigma may be 0
     top = a if gamma is None else jnp.minimum(a, gamma * s)
     if target == "noise":
         return jnp.where(a > 0, top / jnp.where(a > 0, a, 1), 1)
     if target == "velocity":
         return top / (a + s)
     if target == "clean":
-        return top / s
+        return a / s if gamma is None else jnp.minimum(a / s, gamma)
     raise _unknown(name, target)
 
 

@@ -47,7 +47,8 @@ def ctc_loss(
     late = jnp.arange(frames) >= t[:, None]
     logits = jnp.where(late[..., None], 0, logits)
     paddings = (a.astype(logits.dtype) for a in (late, ~read))
-    loss = optax.losses.ctc_loss(logits, next(paddings), labels, next(paddings), blank_id=blank)
+    with jax.numpy_dtype_promotion("standard"):  # optax's mixes dtypes
+        loss = optax.losses.ctc_loss(logits, next(paddings), labels, next(paddings), blank_id=blank)
     repeats = ((labels[:, 1:] == labels[:, :-1]) & read[:, 1:]).sum(-1)
     possible = t >= n + repeats  # a repeated label needs a blank between
     return reduce(name, jnp.where(possible, loss, jnp.inf), weights, mask, reduction)

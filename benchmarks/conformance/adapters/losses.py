@@ -118,8 +118,11 @@ def cross_entropy(loss, y, m):
     options = {"class_weights": array(m.weight), "label_smoothing": m.label_smoothing}
     if is_float(y):  # class probabilities: PyTorch's mean leaves the class weights out
         return fold(loss(y, **options), m.reduction)
-    ignored = -100 if m.ignore_index is None else m.ignore_index
-    return loss(y, mask=y != ignored, reduction=m.reduction, **options)
+    shown = y != (-100 if m.ignore_index is None else m.ignore_index)
+    value = loss(y, mask=shown, reduction=m.reduction, **options)
+    if m.reduction == "mean":  # of nothing: PyTorch's is NaN, ours 0
+        value = value * jnp.where(shown.any(), 1, jnp.nan).astype(value.dtype)
+    return value
 
 
 @adapter("CrossEntropyLoss")
