@@ -1,5 +1,6 @@
 """Layers, one file a family."""
 
+from nnjax.layers.adaptive_softmax import adaptive_log_softmax as adaptive_log_softmax
 from nnjax.layers.attention import attention as attention
 from nnjax.layers.convolution import conv as conv
 from nnjax.layers.dropout import dropout as dropout
@@ -15,6 +16,7 @@ from nnjax.layers.recurrent import lstm as lstm
 from nnjax.layers.shape import flatten as flatten
 
 __all__ = [
+    "adaptive_log_softmax",
     "attention",
     "avg_pool",
     "batch_norm",

@@ -95,7 +95,7 @@ def sigmoid_binary_cross_entropy(
     logits: ArrayLike,
     labels: ArrayLike,
     *,
-    positive_weight: ArrayLike = 1.0,
+    positive_weight: ArrayLike | None = None,
     weights: ArrayLike | None = None,
     mask: ArrayLike | None = None,
     reduction: Reduction = "none",
@@ -113,12 +113,11 @@ def sigmoid_binary_cross_entropy(
     name = "sigmoid_binary_cross_entropy"
     logits, labels = alike(name, mask, logits=logits, labels=labels)
     loss = optax.sigmoid_binary_cross_entropy(logits, labels)
-    if jnp.shape(positive_weight) or not isinstance(positive_weight, float) or positive_weight != 1:
-        if jnp.shape(positive_weight):
-            fix = "Give one, or one a class."
-            check_shape(name, "positive_weight", positive_weight, logits.shape[-1:], fix)
-        extra = jnp.asarray(positive_weight, logits.dtype) - 1
-        loss = loss - extra * labels * jax.nn.log_sigmoid(logits)
+    if positive_weight is not None:
+        w = jnp.asarray(positive_weight, logits.dtype)
+        if w.shape:
+            check_shape(name, "positive_weight", w, logits.shape[-1:], "Give one, or one a class.")
+        loss = loss - (w - 1) * labels * jax.nn.log_sigmoid(logits)
     return reduce(name, loss, weights, mask, reduction)
 
 

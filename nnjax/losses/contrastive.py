@@ -76,7 +76,7 @@ def supervised_contrastive_loss(
     Source: Khosla et al. 2020, https://arxiv.org/abs/2004.11362, equation 2.
     """
     name = "supervised_contrastive_loss"
-    logits = _cosines(name, mask, temperature, embeddings=embeddings, labels_of=embeddings)
+    logits = _cosines(name, mask, temperature, embeddings=embeddings)
     same, _ = label_pairs(name, labels, logits.shape[0], mask)
     others = ~jnp.eye(logits.shape[0], dtype=bool) & _shown(mask, logits.shape[0])
     has_others = others.any(-1, keepdims=True)
@@ -140,9 +140,12 @@ def _shown(mask: ArrayLike | None, size: int) -> jax.Array:
     return jnp.broadcast_to(row, (size, size))
 
 
-def _cosines(name, mask, temperature, **arrays) -> jax.Array:
-    """[B, B] cosines of the first's rows with the second's, over the temperature."""
-    a, b = alike(name, mask, 1, **arrays)
+def _cosines(
+    name: str, mask: ArrayLike | None, temperature: ArrayLike, /, **arrays: ArrayLike
+) -> jax.Array:
+    """[B, B] cosines of the first's rows with the last's, over the temperature."""
+    rows = alike(name, mask, 1, **arrays)
+    a, b = rows[0], rows[-1]
     check_shape(name, next(iter(arrays)), a, (None, None), "It is [B, D]; use jax.vmap for more.")
     unit = lambda x: x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(-1, keepdims=True), 1e-12))
     return unit(a) @ unit(b).T / jnp.asarray(temperature, a.dtype)

@@ -88,7 +88,9 @@ def temporaries(loss, tokens, dim, classes):
     labels = jax.ShapeDtypeStruct((tokens,), jnp.int32)
     step = jax.jit(jax.value_and_grad(loss, (0, 2)))
     compiled = step.lower(spec(tokens, dim), labels, spec(dim, classes)).compile()
-    return compiled.memory_analysis().temp_size_in_bytes
+    analysis = compiled.memory_analysis()
+    assert analysis is not None
+    return analysis.temp_size_in_bytes
 
 
 def chunked_mean(x, labels, kernel):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from nnjax import losses as L
+from nnjax.losses.diffusion import Target
 from tests.numerics import check_gradients, close, f64, numbers
 
 
@@ -52,7 +53,7 @@ def test_all_targets_are_one_loss_under_snr_weights():
     clean, noise, guess = (numbers(5, 2, 3, seed=i) for i in range(3))
     x = L.noised(clean, noise, ALPHAS, SIGMAS)
     a, s = (jnp.asarray(v)[:, None, None] for v in (ALPHAS, SIGMAS))
-    guesses = {
+    guesses: dict[Target, jax.Array] = {
         "noise": guess,
         "clean": (x - s * guess) / a,
         "velocity": a * guess - s * (x - s * guess) / a,
@@ -118,7 +119,7 @@ def test_gibbs_steps_leave_the_distribution_as_it_is():
 
 
 def test_contrastive_divergence_learns_the_statistics_of_data_less_samples():
-    data, samples = np.float32([[1, 0, 1]]), np.float32([[0, 1, 1]])
+    data, samples = (np.array([row], np.float32) for row in ([1, 0, 1], [0, 1, 1]))
     loss = lambda a: L.contrastive_divergence(
         lambda v: L.rbm_free_energy(v, KERNEL, a, B), data, samples
     ).sum()

@@ -9,6 +9,7 @@ import torch
 from torch.testing._internal.common_modules import module_db
 
 import nnjax as nn
+from benchmarks.conformance.adapters.linear import dense
 from benchmarks.conformance.torch_samples import samples
 from benchmarks.conformance.twin import NotOurs, Twin, adapter, last
 
@@ -97,8 +98,7 @@ def bce_with_logits(m):
 
     def loss(x, y):
         weights = None if w is None else jnp.broadcast_to(w, x.shape)
-        options = {} if positive is None else {"positive_weight": positive}
-        values = L.sigmoid_binary_cross_entropy(x, y, weights=weights, **options)
+        values = L.sigmoid_binary_cross_entropy(x, y, weights=weights, positive_weight=positive)
         return fold(values, m.reduction)
 
     return Twin(loss)
@@ -270,6 +270,37 @@ def ctc(m):
     return Twin(loss, bfloat16=False)  # PyTorch has no bfloat16 CTC
 
 
+@adapter("AdaptiveLogSoftmaxWithLoss")
+def adaptive(m):
+    layer = nn.adaptive_log_softmax(
+        m.in_features, m.n_classes, m.cutoffs[:-1], div_value=m.div_value, bias=m.head_bias
+    )
+
+    def apply(params, state, x, y, *, key=None, train=False):
+        loss = L.negative_log_likelihood(layer(params, x), y)
+        return (-loss, loss.mean()), state
+
+    def params(get):
+        tree = {"head": dense(get, "head.", m.head_bias)}
+        for i in range(m.n_clusters):
+            down, up = (dense(get, f"tail.{i}.{j}.", False) for j in (0, 1))
+            tree[f"tail_{i}"] = {"down": down, "up": up}
+        return tree
+
+    return Twin(nn.Layer(layer.init, apply, "adaptive_log_softmax"), params)
+
+
+@samples("AdaptiveLogSoftmaxWithLoss")
+def adaptives():
+    torch.manual_seed(1)
+    made, x, y = torch.nn.AdaptiveLogSoftmaxWithLoss, torch.randn(7, 8), torch.arange(7) * 3
+    return [
+        (made(8, 20, [5, 12], div_value=2.0), (x, y)),
+        (made(8, 20, [5, 12, 16], head_bias=True), (x, y)),
+        (made(8, 20, [10]), (x[0], y[3])),
+    ]
+
+
 @samples("NLLLoss2d")
 def nll_2d():
     torch.manual_seed(1)
@@ -316,9 +347,9 @@ def soft_margins():
 
 @samples("LinearCrossEntropyLoss")
 def linear_cross_entropies():
-    """Every seventh of PyTorch's own 857, which differ mostly in how PyTorch cuts its chunks."""
+    """Every seventeenth of PyTorch's own 857: they differ mostly in how PyTorch cuts chunks."""
     (info,) = [m for m in module_db if m.name == "nn.LinearCrossEntropyLoss"]
     settings = {"device": "cpu", "dtype": torch.float32, "requires_grad": False, "training": True}
-    chosen = info.module_inputs_func(info, **settings)[::7]
+    chosen = info.module_inputs_func(info, **settings)[::17]
     made = [(s.constructor_input, s.forward_input) for s in chosen]
     return [(info.module_cls(*c.args, **c.kwargs), f.args) for c, f in made]
