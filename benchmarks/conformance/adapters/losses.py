@@ -296,7 +296,7 @@ def adaptives():
     made, x, y = torch.nn.AdaptiveLogSoftmaxWithLoss, torch.randn(7, 8), torch.arange(7) * 3
     return [
         (made(8, 20, [5, 12], div_value=2.0), (x, y)),
-        (made(8, 20, [5, 12, 16], head_bias=True), (x, y)),
+        (made(8, 20, [5, 12, 16], div_value=2.0, head_bias=True), (x, y)),
         (made(8, 20, [10]), (x[0], y[3])),
     ]
 
@@ -353,3 +353,23 @@ def linear_cross_entropies():
     chosen = info.module_inputs_func(info, **settings)[::17]
     made = [(s.constructor_input, s.forward_input) for s in chosen]
     return [(info.module_cls(*c.args, **c.kwargs), f.args) for c, f in made]
+
+
+@samples("CTCLoss")
+def sequences():
+    """Short ones. PyTorch's own have losses of 200 nats, at which float32 holds neither library.
+
+    There its float32 gradients are 5e-5 of the largest from its own float64 ones, ours 3e-5.
+    """
+    torch.manual_seed(1)
+    made, log_p = torch.nn.CTCLoss, torch.randn(12, 3, 6).log_softmax(2)
+    y = torch.randint(1, 6, (3, 4))
+    frames, lengths = (12, 10, 8), (4, 3, 2)
+    tensors = torch.tensor(frames), torch.tensor(lengths)
+    rows, one_row = (log_p, y, frames, lengths), (log_p, y.flatten()[:9], *tensors)
+    short = torch.ones_like(y), torch.tensor((12, 6, 3)), torch.tensor((4, 4, 2))  # 1 1 1 1 in 6
+    return [
+        *((made(reduction=r), args) for r in ("mean", "sum", "none") for args in (rows, one_row)),
+        (made(blank=5), (log_p, y - 1, *tensors)),
+        (made(reduction="none", zero_infinity=True), (log_p, *short)),
+    ]
