@@ -108,6 +108,13 @@ from nnjax.layers.padding import (
     crop as crop,
     pad as pad,
 )
+from nnjax.layers.adaptive_softmax import adaptive_log_softmax as adaptive_log_softmax
+from nnjax.layers.attention import attention as attention
+from nnjax.layers.convolution import conv as conv
+from nnjax.layers.dropout import dropout as dropout
+from nnjax.layers.embedding import embedding as embedding
+from nnjax.layers.linear import linear as linear, mlp as mlp
+from nnjax.layers.normalization import batch_norm as batch_norm, layer_norm as layer_norm
 from nnjax.layers.pooling import (
     avg_pool as avg_pool,
     blur_pool as blur_pool,
@@ -183,6 +190,7 @@ __all__ = [
     "affine_coupling",
     "affine_grid",
     "alpha_dropout",
+    "adaptive_log_softmax",
     "attention",
     "attention_pool",
     "avg_pool",

@@ -1,9 +1,196 @@
-"""Losses: pure functions of predictions and targets, one value an example."""
+"""Losses: pure functions of predictions and targets, one value an example.
 
-from nnjax.losses.classification import (
-    sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy,
-    softmax_cross_entropy as softmax_cross_entropy,
+What ``weights``, ``mask`` and ``reduction`` mean is the same for all: see nnjax.losses.reduction.
+"""
+
+from nnjax.losses.adversarial import (
+    gan_discriminator_loss as gan_discriminator_loss,
+    gan_generator_loss as gan_generator_loss,
+    gradient_penalty as gradient_penalty,
+    hinge_discriminator_loss as hinge_discriminator_loss,
+    lsgan_discriminator_loss as lsgan_discriminator_loss,
+    lsgan_generator_loss as lsgan_generator_loss,
+    wasserstein_critic_loss as wasserstein_critic_loss,
+    wasserstein_generator_loss as wasserstein_generator_loss,
 )
-from nnjax.losses.regression import squared_error as squared_error
+from nnjax.losses.boxes import (
+    ciou_loss as ciou_loss,
+    diou_loss as diou_loss,
+    giou_loss as giou_loss,
+    iou_loss as iou_loss,
+)
+from nnjax.losses.chunked import (
+    linear_softmax_cross_entropy as linear_softmax_cross_entropy,
+)
+from nnjax.losses.classification import (
+    negative_log_likelihood as negative_log_likelihood,
+    poly_loss_cross_entropy as poly_loss_cross_entropy,
+    ranking_softmax_loss as ranking_softmax_loss,
+    sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy,
+    sigmoid_focal_loss as sigmoid_focal_loss,
+    softmax_cross_entropy as softmax_cross_entropy,
+    softmax_focal_loss as softmax_focal_loss,
+    sparsemax_loss as sparsemax_loss,
+    z_loss as z_loss,
+)
+from nnjax.losses.contrastive import (
+    clip_loss as clip_loss,
+    contrastive_loss as contrastive_loss,
+    info_nce as info_nce,
+    supervised_contrastive_loss as supervised_contrastive_loss,
+)
+from nnjax.losses.diffusion import (
+    diffusion_loss as diffusion_loss,
+    diffusion_target as diffusion_target,
+    flow_matching_loss as flow_matching_loss,
+    noised as noised,
+    snr_weights as snr_weights,
+)
+from nnjax.losses.divergence import (
+    distillation_loss as distillation_loss,
+    generalized_kl_divergence as generalized_kl_divergence,
+    kl_divergence as kl_divergence,
+    kl_divergence_with_log_targets as kl_divergence_with_log_targets,
+)
+from nnjax.losses.energy import (
+    contrastive_divergence as contrastive_divergence,
+    rbm_free_energy as rbm_free_energy,
+    rbm_gibbs_step as rbm_gibbs_step,
+)
+from nnjax.losses.generative import (
+    bernoulli_reconstruction as bernoulli_reconstruction,
+    gaussian_kl as gaussian_kl,
+    gaussian_reconstruction as gaussian_reconstruction,
+    vq_codebook_loss as vq_codebook_loss,
+    vq_commitment_loss as vq_commitment_loss,
+)
+from nnjax.losses.likelihood import (
+    gaussian_mixture_nll as gaussian_mixture_nll,
+    gaussian_nll as gaussian_nll,
+    poisson_nll as poisson_nll,
+)
+from nnjax.losses.margin import (
+    arcface_loss as arcface_loss,
+    capsule_margin_loss as capsule_margin_loss,
+    cosine_embedding_loss as cosine_embedding_loss,
+    hinge_embedding_loss as hinge_embedding_loss,
+    hinge_loss as hinge_loss,
+    margin_ranking_loss as margin_ranking_loss,
+    multi_margin_loss as multi_margin_loss,
+    multiclass_hinge_loss as multiclass_hinge_loss,
+    multiclass_perceptron_loss as multiclass_perceptron_loss,
+    multilabel_margin_loss as multilabel_margin_loss,
+    multilabel_soft_margin_loss as multilabel_soft_margin_loss,
+    perceptron_loss as perceptron_loss,
+    soft_margin_loss as soft_margin_loss,
+)
+from nnjax.losses.regression import (
+    absolute_error as absolute_error,
+    absolute_percentage_error as absolute_percentage_error,
+    cosine_distance as cosine_distance,
+    huber_loss as huber_loss,
+    log_cosh as log_cosh,
+    quantile_loss as quantile_loss,
+    smooth_l1_loss as smooth_l1_loss,
+    squared_error as squared_error,
+    squared_log_error as squared_log_error,
+)
+from nnjax.losses.segmentation import (
+    dice_loss as dice_loss,
+    generalized_dice_loss as generalized_dice_loss,
+    lovasz_hinge_loss as lovasz_hinge_loss,
+    lovasz_softmax_loss as lovasz_softmax_loss,
+    tversky_loss as tversky_loss,
+)
+from nnjax.losses.sequence import (
+    ctc_loss as ctc_loss,
+)
+from nnjax.losses.triplet import (
+    batch_all_triplet_loss as batch_all_triplet_loss,
+    batch_hard_triplet_loss as batch_hard_triplet_loss,
+    euclidean_distance as euclidean_distance,
+    semi_hard_triplet_loss as semi_hard_triplet_loss,
+    triplet_margin_loss as triplet_margin_loss,
+)
 
-__all__ = ["sigmoid_binary_cross_entropy", "softmax_cross_entropy", "squared_error"]
+__all__ = [
+    "absolute_error",
+    "absolute_percentage_error",
+    "arcface_loss",
+    "batch_all_triplet_loss",
+    "batch_hard_triplet_loss",
+    "bernoulli_reconstruction",
+    "capsule_margin_loss",
+    "ciou_loss",
+    "clip_loss",
+    "contrastive_divergence",
+    "contrastive_loss",
+    "cosine_distance",
+    "cosine_embedding_loss",
+    "ctc_loss",
+    "dice_loss",
+    "diffusion_loss",
+    "diffusion_target",
+    "diou_loss",
+    "distillation_loss",
+    "euclidean_distance",
+    "flow_matching_loss",
+    "gan_discriminator_loss",
+    "gan_generator_loss",
+    "gaussian_kl",
+    "gaussian_mixture_nll",
+    "gaussian_nll",
+    "gaussian_reconstruction",
+    "generalized_dice_loss",
+    "generalized_kl_divergence",
+    "giou_loss",
+    "gradient_penalty",
+    "hinge_discriminator_loss",
+    "hinge_embedding_loss",
+    "hinge_loss",
+    "huber_loss",
+    "info_nce",
+    "iou_loss",
+    "kl_divergence",
+    "kl_divergence_with_log_targets",
+    "linear_softmax_cross_entropy",
+    "log_cosh",
+    "lovasz_hinge_loss",
+    "lovasz_softmax_loss",
+    "lsgan_discriminator_loss",
+    "lsgan_generator_loss",
+    "margin_ranking_loss",
+    "multi_margin_loss",
+    "multiclass_hinge_loss",
+    "multiclass_perceptron_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
+    "negative_log_likelihood",
+    "noised",
+    "perceptron_loss",
+    "poisson_nll",
+    "poly_loss_cross_entropy",
+    "quantile_loss",
+    "ranking_softmax_loss",
+    "rbm_free_energy",
+    "rbm_gibbs_step",
+    "semi_hard_triplet_loss",
+    "sigmoid_binary_cross_entropy",
+    "sigmoid_focal_loss",
+    "smooth_l1_loss",
+    "snr_weights",
+    "soft_margin_loss",
+    "softmax_cross_entropy",
+    "softmax_focal_loss",
+    "sparsemax_loss",
+    "squared_error",
+    "squared_log_error",
+    "supervised_contrastive_loss",
+    "triplet_margin_loss",
+    "tversky_loss",
+    "vq_codebook_loss",
+    "vq_commitment_loss",
+    "wasserstein_critic_loss",
+    "wasserstein_generator_loss",
+    "z_loss",
+]

@@ -3,11 +3,18 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import scipy.special
 import sklearn.metrics
 
-from nnjax.losses import sigmoid_binary_cross_entropy, softmax_cross_entropy
+from nnjax.losses import (
+    distillation_loss,
+    poly_loss_cross_entropy,
+    ranking_softmax_loss,
+    sigmoid_binary_cross_entropy,
+    softmax_cross_entropy,
+)
 from tests.numerics import bf16, check_gradients, close, f64, numbers
 
 LABELS = np.array([3, 0, 2, 2, 1])
@@ -147,3 +154,82 @@ def test_shapes_that_merely_broadcast_are_refused(loss, logits, labels, message)
 def test_integer_logits_are_refused(loss):
     with pytest.raises(TypeError, match="cross_entropy: got logits of dtype int32"):
         loss(np.zeros((5, 4), np.int32), np.zeros((5, 4)))
+
+
+def test_booleans_are_told_what_they_may_mean():
+    for loss in (softmax_cross_entropy, poly_loss_cross_entropy):
+        with pytest.raises(TypeError, match=r"got labels of dtype bool.*sigmoid_binary_cross_ent"):
+            loss(numbers(5, 4), np.ones((5, 4), bool))
+
+
+@pytest.mark.parametrize("label", [-1, 4, 100])
+def test_the_gradient_of_a_label_outside_is_nan_for_its_example_alone(label):
+    labels = np.array([1, label, 2])
+    total = lambda z: softmax_cross_entropy(z, labels).sum()
+    gradient = np.asarray(jax.jit(jax.grad(total))(numbers(3, 4)))
+    assert np.isnan(gradient).all(-1).tolist() == [False, True, False]
+    assert np.isfinite(gradient[[0, 2]]).all()
+
+
+def test_an_ignored_index_is_a_mask():
+    logits, labels = numbers(4, 3), np.array([0, -100, 2, -100])
+    ignoring = jax.jit(
+        lambda z: softmax_cross_entropy(z, labels, mask=labels != -100, reduction="mean")
+    )
+    value, gradient = jax.value_and_grad(ignoring)(logits)
+    want = np_softmax_cross_entropy(f64(logits), np.eye(3)[labels % 3])[[0, 2]].mean()
+    close(value, want)
+    assert not gradient[1].any() and np.isfinite(gradient).all()
+
+
+def test_integer_labels_are_one_hot_labels_with_class_weights_and_smoothing():
+    logits, hot = numbers(5, 4), np.eye(4, dtype=np.float32)[LABELS]
+    c = np.array([0.5, 1.0, 2.0, 3.0], np.float32)
+    loss = jax.jit(
+        lambda labels: softmax_cross_entropy(
+            logits, labels, class_weights=c, label_smoothing=0.2, reduction="mean"
+        )
+    )
+    smooth = f64(hot) * 0.8 + 0.05
+    want = -(c * smooth * scipy.special.log_softmax(f64(logits), -1)).sum() / c[LABELS].sum()
+    close(loss(LABELS), want)
+    close(loss(hot), want)
+
+
+def test_classes_of_probability_zero_may_have_logit_minus_infinity():
+    logits = jnp.asarray([[1.0, -jnp.inf, 2.0]])
+    labels = np.array([[0.25, 0.0, 0.75]], np.float32)
+    loss = lambda z: softmax_cross_entropy(z, labels).sum()
+    value, slope = jax.jvp(jax.value_and_grad(loss), (logits,), (jnp.ones((1, 3)),))
+    p = scipy.special.expit(1.0)
+    close(value[0], -0.25 * np.log(1 - p) - 0.75 * np.log(p))
+    close(value[1], np.array([[1 - p - 0.25, 0, p - 0.75]]))
+    close(slope, (np.zeros(()), np.zeros((1, 3))))
+
+
+def test_optax_agrees():
+    logits, hot = numbers(5, 4, scale=30.0), jnp.asarray(np.eye(4, dtype=np.float32)[LABELS])
+    smooth = optax.losses.smooth_labels(hot, 0.1)
+    for got, want in [
+        (softmax_cross_entropy(logits, LABELS, label_smoothing=0.1), (smooth, 0)),
+        (poly_loss_cross_entropy(logits, LABELS), (hot, 2)),
+    ]:
+        close(got, optax.losses.poly_loss_cross_entropy(logits, want[0], epsilon=float(want[1])))
+
+
+def test_ranking_over_the_items_that_are_there():
+    scores, relevances = numbers(3, 4), jnp.asarray(np.eye(4, dtype=np.float32)[[1, 0, 0]])
+    items = np.array([[True, True, False, True], [True] * 4, [False] * 4])
+    rank = jax.jit(lambda s, r: ranking_softmax_loss(s, r, mask=items))
+    got = rank(jnp.where(items, scores, jnp.nan), relevances)
+    close(got[0], -scipy.special.log_softmax(f64(scores)[0, [0, 1, 3]])[1])
+    close(got[1], -scipy.special.log_softmax(f64(scores)[1])[0])
+    assert got[2] == 0
+
+
+def test_distillation_leaves_the_teacher_alone():
+    gradient = jax.grad(lambda z, t: distillation_loss(z, t, temperature=3.0).sum(), (0, 1))
+    student, teacher = jax.jit(gradient)(numbers(5, 4), numbers(5, 4, seed=1))
+    assert student.any() and not teacher.any()
+    with pytest.raises(ValueError, match="distillation_loss: got temperature=0"):
+        distillation_loss(numbers(5, 4), numbers(5, 4), temperature=0)
