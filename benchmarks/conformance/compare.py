@@ -106,7 +106,7 @@ def compare(sample: Sample, twin: Twin, train: bool) -> Difference:
     rng = np.random.default_rng(7)
     cotangents = [jnp.asarray(rng.normal(size=z.shape)).astype(z.dtype) for z in got]
     total: Any = sum(
-        (want[i] * torch.tensor(np.asarray(cotangents[i], np.float32)).to(want[i].dtype)).sum()
+        (want[i] * torch.tensor(np.asarray(cotangents[i], np.float64)).to(want[i].dtype)).sum()
         for i in differentiable
     )
     total.backward()
