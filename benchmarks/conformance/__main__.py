@@ -1,4 +1,4 @@
-"""Conformance with PyTorch: ``python -m benchmarks.conformance [--only Linear,GRU] [--dtype …]``."""
+"""Conformance: ``python -m benchmarks.conformance [--only Linear,GRU] [--dtype bfloat16]``."""
 
 import argparse
 

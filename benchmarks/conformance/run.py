@@ -1,6 +1,5 @@
 """All samples of one module, or of all modules, as rows."""
 
-import copy
 import dataclasses
 import warnings
 
@@ -9,13 +8,12 @@ import torch
 
 from benchmarks.conformance import adapters as adapters, torch_samples
 from benchmarks.conformance.compare import compare
-from benchmarks.conformance.torch_samples import Sample
 from benchmarks.conformance.twin import ADAPTERS, REASONS, NotOurs
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 3e-2}  # the last: eight bits, and a few roundings
-ROUNDING = (
-    "{} of the samples by float64, to 1e-10: float32 rounds their gradients by more than 1e-5"
-)
+# Samples with saturated gates differ by more in float32, since 1 - tanh(x)^2 cancels: XLA's tanh is
+# within 2.3e-7, PyTorch's within 3e-8. They may by this much, if they agree to 1e-10 in float64.
+ILL_CONDITIONED, EXACT = 1e-4, 1e-10
 
 
 @dataclasses.dataclass
@@ -26,7 +24,6 @@ class Row:
     samples: int = 0
     worst: float = 0.0
     where: str = ""  # the sample with the largest difference
-    rounded: int = 0  # samples that float32 is too coarse for, on both sides, and float64 is not
     reasons: list[str] = dataclasses.field(default_factory=list)  # samples left out, and why
     failures: list[str] = dataclasses.field(default_factory=list)
 
@@ -48,13 +45,7 @@ def row(name: str, dtype: str = "float32") -> Row:
                     continue
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
-                    fine = dtype == "float32" and in_float64(sample)  # compare moves parameters
                     worst = compare(sample, twin, train).worst()
-                    if fine and worst > TOLERANCE[dtype]:
-                        with jax.enable_x64(True):
-                            exact = compare(fine, ADAPTERS[name](fine.module), train).worst()
-                        if exact < 1e-10:
-                            found.rounded, worst = found.rounded + 1, exact
             except NotOurs as reason:
                 if str(reason) not in found.reasons:
                     found.reasons.append(str(reason))
@@ -66,23 +57,30 @@ def row(name: str, dtype: str = "float32") -> Row:
             found.samples += 1
             if worst >= found.worst:
                 found.worst, found.where = worst, sample.text
-            if not worst <= TOLERANCE[dtype]:
+            if not worst <= TOLERANCE[dtype] and not _only_rounded(
+                name, sample, train, dtype, worst
+            ):
                 found.failures.append(f"{sample.text}: differs by {worst:.1e}")
-    if found.rounded:
-        found.reasons.append(ROUNDING.format(found.rounded))
     if not found.samples and not found.reasons:
         found.failures.append("no sample")
     jax.clear_caches()
     return found
 
 
-def in_float64(sample: Sample) -> Sample:
-    """The same module and inputs, with the same values."""
-    wide = lambda a: a.double() if torch.is_tensor(a) and a.is_floating_point() else a
-    lift = lambda a: type(a)(map(lift, a)) if isinstance(a, (tuple, list)) else wide(a)
-    return Sample(
-        copy.deepcopy(sample.module).double(),
-        tuple(map(lift, sample.args)),
-        {name: lift(a) for name, a in sample.kwargs.items()},
-        sample.text,
+def _only_rounded(name: str, sample: torch_samples.Sample, train: bool, dtype: str, worst: float):
+    """Whether a difference in float32 is small, and gone in float64."""
+    if dtype != "float32" or not worst <= ILL_CONDITIONED:
+        return False
+    wide = lambda a: (
+        type(a)(map(wide, a))
+        if isinstance(a, (tuple, list))
+        else a.detach().double()
+        if torch.is_tensor(a) and a.is_floating_point()
+        else a
     )
+    module = sample.module.double()
+    module.zero_grad()
+    kwargs = {k: wide(v) for k, v in sample.kwargs.items()}
+    sample = torch_samples.Sample(module, wide(sample.args), kwargs, sample.text)
+    with jax.enable_x64(True):
+        return compare(sample, ADAPTERS[name](module), train).worst() <= EXACT

@@ -18,11 +18,12 @@ from nnjax.core import (
     compose,
 )
 from nnjax.core.errors import LayerValueError
-from nnjax.initializers import Initializer, draw, lecun_normal
+from nnjax.initializers import Initializer, normal
 from nnjax.layers.cache import kv_cache
 from nnjax.layers.linear import linear
 from nnjax.ops.attention import Implementation, dot_product_attention
 from nnjax.ops.precision import widen
+from nnjax.ops.random import fold_in
 
 Part = Layer | Callable[..., jax.Array]
 
@@ -191,7 +192,7 @@ def attention_sink(
     *,
     learned: int = 0,
     zeros: int = 1,
-    init: Initializer = lecun_normal(),
+    init: Initializer = normal(stddev=0.02),
 ) -> Layer:
     """Keys and values that every query sees beside the others: ``learned`` ones, then zeros.
 
@@ -211,7 +212,7 @@ def attention_sink(
     blank = np.zeros((zeros, key_heads, head_dim), np.float32)
 
     def make(key):
-        return draw(key, shapes, key=init, value=init), {}
+        return {part: init(fold_in(key, i), shape) for i, part in enumerate(shapes)}, {}
 
     def apply(params, state, *, key=None, train=False):
         pair = check_entries(name, "params", params, **shapes) or [jnp.asarray(blank[:0])] * 2

@@ -85,8 +85,8 @@ def alibi(heads: int) -> Callable[[jax.Array, jax.Array], jax.Array]:
     slopes = alibi_slopes(heads)
 
     def bias(queries: jax.Array, keys: jax.Array) -> jax.Array:
-        away = jnp.abs(queries[..., :, None] - keys[..., None, :])
-        return -jnp.asarray(slopes, jnp.float32)[:, None, None] * away[..., None, :, :]
+        away = jnp.abs(queries[..., :, None] - keys[..., None, :])[..., None, :, :]
+        return -jnp.asarray(slopes, jnp.float32)[:, None, None] * away.astype(jnp.float32)
 
     bias.__name__ = f"alibi({heads})"
     return bias

@@ -122,7 +122,7 @@ def sinusoids(positions: Int[Array, "*B"], dim: int, base: float = 1e4) -> Float
     frequencies = jnp.asarray(base ** (-np.arange(0, dim, 2) / dim), jnp.float32)
     angles = positions[..., None].astype(jnp.float32) * frequencies
     waves = jnp.stack([jnp.sin(angles), jnp.cos(angles)], -1)
-    return waves.reshape(*positions.shape, -1)[..., :dim]
+    return waves.reshape(*positions.shape, dim + dim % 2)[..., :dim]
 
 
 def alibi_slopes(heads: int) -> np.ndarray:
