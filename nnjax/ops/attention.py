@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ def dot_product_attention(
     return_weights: bool = False,
     implementation: Implementation = "auto",
     block: int = 512,
-) -> Float[Array, "B T N H"] | tuple[Float[Array, "B T N H"], Float[Array, "B N T _"]]:
+) -> Any:  # Float[Array, "B T N H"], or a pair of it and Float[Array, "B N T S+M"]
     """``softmax(query @ key^T / sqrt(H) + bias) @ value`` for each of N heads.
 
     Head n reads key head ``n // (N / K)``. Query t stands at position ``offset + t``, key s at s. A

@@ -159,7 +159,7 @@ def test_a_mask_may_leave_out_any_axis(batch, axes):
     np.testing.assert_allclose(layer(params, x, mask=mask), expected, rtol=1e-6, atol=1e-6)
 
 
-def np_options(params, x, context, values, heads, key_heads, bias=0.0):
+def np_options(params, x, context, values, heads, key_heads, bias: Any = 0.0):
     """The same with fewer key heads, whose queries are neighbours, and other context features."""
     linear = lambda part, h: h @ params[part]["kernel"] + params[part]["bias"]
     q, k, v = linear("query", x), linear("key", context), linear("value", values)
@@ -180,7 +180,7 @@ def test_grouped_heads_of_another_size_over_other_features_with_weights():
     inputs = numbers(2, 3, 6), numbers(2, 4, 5, seed=1), numbers(2, 4, 2, seed=2)
     bias = numbers(4, 3, 4, seed=3)
     got = jax.jit(lambda *i: layer(params, *i, score_bias=bias, return_weights=True))(*inputs)
-    close(got, np_options(f64(params), *f64(inputs), 4, 2, f64(bias)))
+    close(got, np_options(f64(params), *map(f64, inputs), heads=4, key_heads=2, bias=f64(bias)))
 
 
 def test_key_heads_are_heads_repeated():

@@ -128,9 +128,8 @@ def test_blocks_and_the_whole_equal_the_definition(case):
     def both(query, key, value, arrays):
         results = []
         for way in ("xla", "chunked"):
-            f = lambda *qkv, way=way: dot_product_attention(
-                *qkv, **arrays, **fixed, block=3, implementation=way
-            )
+            named: dict[str, Any] = {**arrays, **fixed, "block": 3, "implementation": way}
+            f = functools.partial(dot_product_attention, **named)
             y, pull = jax.vjp(f, query, key, value)
             results.append((y, pull(jnp.cos(y + 1))))
         return results
@@ -174,6 +173,21 @@ def test_second_derivatives_of_blocks_equal_those_of_the_whole():
     close(blocks, whole, rtol=1e-4, atol=1e-5)
 
 
+def test_no_two_blocks_drop_the_same():
+    one, ones = jnp.ones((1, 48, 1, 1)), jnp.ones((1, 72, 1, 1))
+    f = lambda value, row: dot_product_attention(
+        one,
+        ones,
+        value,
+        dropout_rate=0.5,
+        dropout_key=jax.random.key(0),
+        implementation="chunked",
+        block=24,
+    )[0, row, 0, 0]
+    kept = jax.jit(jax.vmap(jax.grad(f), (None, 0)))(ones, jnp.array([0, 24])).reshape(6, 24)
+    assert len({row.tobytes() for row in np.asarray(kept) != 0}) == 6
+
+
 @pytest.mark.parametrize("way", ["xla", "chunked"])
 def test_dropout_leaves_its_share_and_is_unbiased(way):
     ones = jnp.ones((1, 64, 1, 1))
@@ -201,7 +215,9 @@ def temporary(length, way, block=512, gradient=True, **options):
     spec = jax.ShapeDtypeStruct((1, length, 1, 16), jnp.float32)
     f = lambda *qkv: dot_product_attention(*qkv, implementation=way, block=block, **options)
     g = jax.grad(lambda *qkv: f(*qkv).sum(), (0, 1, 2)) if gradient else f
-    return jax.jit(g).lower(spec, spec, spec).compile().memory_analysis().temp_size_in_bytes
+    analysis = jax.jit(g).lower(spec, spec, spec).compile().memory_analysis()
+    assert analysis is not None
+    return analysis.temp_size_in_bytes
 
 
 def test_memory_of_blocks_grows_with_length_alone():
