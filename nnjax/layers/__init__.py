@@ -110,6 +110,12 @@ from nnjax.layers.padding import (
 )
 from nnjax.layers.adaptive_softmax import adaptive_log_softmax as adaptive_log_softmax
 from nnjax.layers.attention import attention as attention
+from nnjax.layers.attention import (
+    additive_attention as additive_attention,
+    attention as attention,
+    attention_sink as attention_sink,
+)
+from nnjax.layers.cache import cached as cached
 from nnjax.layers.convolution import conv as conv
 from nnjax.layers.dropout import dropout as dropout
 from nnjax.layers.embedding import embedding as embedding
@@ -211,6 +217,37 @@ __all__ = [
     "depthwise_conv",
     "drop_block",
     "drop_connect",
+from nnjax.layers.positions import (
+    alibi as alibi,
+    learned_positions as learned_positions,
+    rope as rope,
+    sinusoidal_positions as sinusoidal_positions,
+    t5_bias as t5_bias,
+)
+from nnjax.layers.recurrent import lstm as lstm
+from nnjax.layers.shape import flatten as flatten
+from nnjax.layers.transformer import (
+    decoder_block as decoder_block,
+    encoder_block as encoder_block,
+    transformer_block as transformer_block,
+)
+from nnjax.ops.positions import (
+    linear_scaling as linear_scaling,
+    llama3_scaling as llama3_scaling,
+    ntk_scaling as ntk_scaling,
+    yarn_scaling as yarn_scaling,
+)
+
+__all__ = [
+    "additive_attention",
+    "alibi",
+    "attention",
+    "attention_sink",
+    "avg_pool",
+    "batch_norm",
+    "cached",
+    "conv",
+    "decoder_block",
     "dropout",
     "einsum_linear",
     "elman_cell",
@@ -218,6 +255,7 @@ __all__ = [
     "embedding",
     "embedding_bag",
     "film",
+    "encoder_block",
     "flatten",
     "flow",
     "fold",
@@ -245,11 +283,14 @@ __all__ = [
     "instance_norm",
     "kan",
     "layer_norm",
+    "learned_positions",
     "linear",
     "local_response_norm",
     "lora",
     "lora_merge",
     "lp_pool",
+    "linear_scaling",
+    "llama3_scaling",
     "lstm",
     "lstm_cell",
     "masked_conv",
@@ -292,4 +333,10 @@ __all__ = [
     "vector_quantizer",
     "weight_norm",
     "weight_standardization",
+    "ntk_scaling",
+    "rope",
+    "sinusoidal_positions",
+    "t5_bias",
+    "transformer_block",
+    "yarn_scaling",
 ]
