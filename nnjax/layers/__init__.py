@@ -14,8 +14,16 @@ from nnjax.layers.adaptive_pooling import (
     global_avg_pool as global_avg_pool,
     global_max_pool as global_max_pool,
 )
+from nnjax.layers.adaptive_softmax import (
+    adaptive_log_softmax as adaptive_log_softmax,
+)
 from nnjax.layers.attention import (
+    additive_attention as additive_attention,
     attention as attention,
+    attention_sink as attention_sink,
+)
+from nnjax.layers.cache import (
+    cached as cached,
 )
 from nnjax.layers.capsule import (
     capsule as capsule,
@@ -108,19 +116,6 @@ from nnjax.layers.padding import (
     crop as crop,
     pad as pad,
 )
-from nnjax.layers.adaptive_softmax import adaptive_log_softmax as adaptive_log_softmax
-from nnjax.layers.attention import attention as attention
-from nnjax.layers.attention import (
-    additive_attention as additive_attention,
-    attention as attention,
-    attention_sink as attention_sink,
-)
-from nnjax.layers.cache import cached as cached
-from nnjax.layers.convolution import conv as conv
-from nnjax.layers.dropout import dropout as dropout
-from nnjax.layers.embedding import embedding as embedding
-from nnjax.layers.linear import linear as linear, mlp as mlp
-from nnjax.layers.normalization import batch_norm as batch_norm, layer_norm as layer_norm
 from nnjax.layers.pooling import (
     avg_pool as avg_pool,
     blur_pool as blur_pool,
@@ -129,6 +124,13 @@ from nnjax.layers.pooling import (
     max_unpool as max_unpool,
     min_pool as min_pool,
     sum_pool as sum_pool,
+)
+from nnjax.layers.positions import (
+    alibi as alibi,
+    learned_positions as learned_positions,
+    rope as rope,
+    sinusoidal_positions as sinusoidal_positions,
+    t5_bias as t5_bias,
 )
 from nnjax.layers.quantizer import (
     ema_vector_quantizer as ema_vector_quantizer,
@@ -171,6 +173,11 @@ from nnjax.layers.shape import (
     flatten as flatten,
     unflatten as unflatten,
 )
+from nnjax.layers.transformer import (
+    decoder_block as decoder_block,
+    encoder_block as encoder_block,
+    transformer_block as transformer_block,
+)
 from nnjax.layers.unroll import (
     bidirectional as bidirectional,
     gru as gru,
@@ -191,20 +198,24 @@ __all__ = [
     "adaln_zero",
     "adaptive_avg_pool",
     "adaptive_instance_norm",
+    "adaptive_log_softmax",
     "adaptive_max_pool",
+    "additive_attention",
     "additive_coupling",
     "affine_coupling",
     "affine_grid",
+    "alibi",
     "alpha_dropout",
-    "adaptive_log_softmax",
     "attention",
     "attention_pool",
+    "attention_sink",
     "avg_pool",
     "batch_norm",
     "batch_renorm",
     "bidirectional",
     "bilinear",
     "blur_pool",
+    "cached",
     "capsule",
     "channel_shuffle",
     "conditional_norm",
@@ -213,49 +224,19 @@ __all__ = [
     "conv_transpose",
     "cosine_similarity",
     "crop",
+    "decoder_block",
     "deep_sets",
     "depthwise_conv",
     "drop_block",
     "drop_connect",
-from nnjax.layers.positions import (
-    alibi as alibi,
-    learned_positions as learned_positions,
-    rope as rope,
-    sinusoidal_positions as sinusoidal_positions,
-    t5_bias as t5_bias,
-)
-from nnjax.layers.recurrent import lstm as lstm
-from nnjax.layers.shape import flatten as flatten
-from nnjax.layers.transformer import (
-    decoder_block as decoder_block,
-    encoder_block as encoder_block,
-    transformer_block as transformer_block,
-)
-from nnjax.ops.positions import (
-    linear_scaling as linear_scaling,
-    llama3_scaling as llama3_scaling,
-    ntk_scaling as ntk_scaling,
-    yarn_scaling as yarn_scaling,
-)
-
-__all__ = [
-    "additive_attention",
-    "alibi",
-    "attention",
-    "attention_sink",
-    "avg_pool",
-    "batch_norm",
-    "cached",
-    "conv",
-    "decoder_block",
     "dropout",
     "einsum_linear",
     "elman_cell",
     "ema_vector_quantizer",
     "embedding",
     "embedding_bag",
-    "film",
     "encoder_block",
+    "film",
     "flatten",
     "flow",
     "fold",
@@ -289,8 +270,6 @@ __all__ = [
     "lora",
     "lora_merge",
     "lp_pool",
-    "linear_scaling",
-    "llama3_scaling",
     "lstm",
     "lstm_cell",
     "masked_conv",
@@ -316,16 +295,20 @@ __all__ = [
     "rg_lru",
     "rms_norm",
     "rnn",
+    "rope",
     "rrelu",
     "s5",
     "scan_time",
     "separable_conv",
     "set_linear",
+    "sinusoidal_positions",
     "spectral_norm",
     "squash",
     "stacked",
     "stochastic_depth",
     "sum_pool",
+    "t5_bias",
+    "transformer_block",
     "unflatten",
     "unfold",
     "unit_norm",
@@ -333,10 +316,4 @@ __all__ = [
     "vector_quantizer",
     "weight_norm",
     "weight_standardization",
-    "ntk_scaling",
-    "rope",
-    "sinusoidal_positions",
-    "t5_bias",
-    "transformer_block",
-    "yarn_scaling",
 ]
