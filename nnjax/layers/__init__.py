@@ -193,6 +193,12 @@ from nnjax.ops.distances import (
     cosine_similarity as cosine_similarity,
     pairwise_distance as pairwise_distance,
 )
+from nnjax.ops.positions import (
+    linear_scaling as linear_scaling,
+    llama3_scaling as llama3_scaling,
+    ntk_scaling as ntk_scaling,
+    yarn_scaling as yarn_scaling,
+)
 
 __all__ = [
     "adaln_zero",
@@ -266,6 +272,8 @@ __all__ = [
     "layer_norm",
     "learned_positions",
     "linear",
+    "linear_scaling",
+    "llama3_scaling",
     "local_response_norm",
     "lora",
     "lora_merge",
@@ -283,6 +291,7 @@ __all__ = [
     "mixture_of_experts",
     "mlp",
     "mpnn",
+    "ntk_scaling",
     "pad",
     "pairwise_distance",
     "pixel_shuffle",
@@ -316,4 +325,5 @@ __all__ = [
     "vector_quantizer",
     "weight_norm",
     "weight_standardization",
+    "yarn_scaling",
 ]
