@@ -1,8 +1,8 @@
 """Does the suite notice? Faults put into a copy of the library, one at a time, and its tests run.
 
 ``python -m benchmarks.faults`` copies the project to a folder of its own, changes one line of one
-layer or loss, and runs the tests that are named beside it: they must fail. Prints a row a fault, and
-exits with 1 if one went unnoticed.
+layer or loss, and runs the tests that are named beside it: they must fail. Prints a row a fault,
+and exits with 1 if one went unnoticed.
 """
 
 import argparse

@@ -391,7 +391,9 @@ def _leaks(subject):
 @_law("bfloat16 in is bfloat16 out")
 def _bfloat16(subject):
     half = lambda tree: jax.tree.map(lambda a: a.astype(jnp.bfloat16) if _floating(a) else a, tree)
-    y = subject.jitted(half(subject.params), subject.state, half(subject.inputs), subject.named)
+    y = subject.jitted(
+        half(subject.params), subject.state, half(subject.inputs), half(subject.named)
+    )
     dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(y) if _floating(leaf)}
     assert dtypes <= {"bfloat16"}, f"outputs of {', '.join(sorted(dtypes))}"
     floats = lambda tree: [_wide(a) for a in jax.tree.leaves(tree) if _floating(a)]

@@ -235,7 +235,9 @@ def test_linear_biases_and_buckets_add_to_the_scores():
         more = np_options(
             f64(params), f64(x), f64(x), f64(x), 2, 2, bias(f64(params)) + f64(extra)
         )[0]
-        got = jax.jit(lambda p, layer=layer: (layer(p, x), layer(p, x, score_bias=extra)))(params)
+        got = jax.jit(
+            lambda p, layer=layer, extra=extra: (layer(p, x), layer(p, x, score_bias=extra))
+        )(params)
         close(got, (want, more))
 
 

@@ -143,10 +143,10 @@ def linear_cross_entropy(m):
 
     def apply(params, state, x, y, *, key=None, train=False):
         if not outs:
-            call = lambda labels, **k: L.linear_softmax_cross_entropy(
+            whole: Any = lambda labels, **k: L.linear_softmax_cross_entropy(
                 x, labels, params["kernel"], params.get("bias"), chunk_size=3, **k
             )
-            return cross_entropy(call, y, m), state
+            return cross_entropy(whole, y, m), state
         # a loss each of the places out_features: kernel [D, C, places], labels [N, places]
         flat = lambda a, axis: a.reshape(*a.shape[:axis], -1)
         kernel = params["kernel"].reshape(x.shape[-1], classes, -1)
@@ -207,7 +207,8 @@ def soft_margin(m):
 def multi_margin(m):
     def loss(x, y):
         options = {"margin": m.margin, "power": m.p}
-        options |= {} if m.weight is None else {"weights": array(m.weight)[y]}
+        weight: Any = None if m.weight is None else array(m.weight)
+        options |= {} if weight is None else {"weights": weight[y]}
         return fold(L.multi_margin_loss(x, y, **options), m.reduction)
 
     return Twin(loss)
