@@ -2,6 +2,7 @@
 
 import itertools
 import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
