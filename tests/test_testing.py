@@ -10,6 +10,7 @@ import pytest
 
 import nnjax as nn
 
+DERIVATIVES = "derivatives: forward mode equals reverse mode, to second order, checkpointed or not"
 X = jnp.asarray(np.random.default_rng(0).normal(size=(8, 4)), jnp.float32)
 
 
@@ -179,8 +180,8 @@ BAD = {
     changes_the_dtype_of_its_state: "state keeps its structure, and a step is traced once",
     mixes_examples: "vmap over inputs equals the batch",
     widens_its_outputs: "bfloat16 in is bfloat16 out",
-    has_no_forward_mode: "derivatives: forward mode equals reverse mode, to second order",
-    has_an_infinite_derivative: "derivatives: forward mode equals reverse mode, to second order",
+    has_no_forward_mode: DERIVATIVES,
+    has_an_infinite_derivative: DERIVATIVES,
     looks_at_values: "jit equals eager",
     keeps_a_tracer: "no tracer leaks",
     traces_anew: "jit equals eager",
