@@ -2,7 +2,6 @@
 
 import itertools
 import warnings
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -144,7 +143,7 @@ def linear_cross_entropy(m):
 
     def apply(params, state, x, y, *, key=None, train=False):
         if not outs:
-            whole: Any = lambda labels, **k: L.linear_softmax_cross_entropy(
+            whole = lambda labels, **k: L.linear_softmax_cross_entropy(
                 x, labels, params["kernel"], params.get("bias"), chunk_size=3, **k
             )
             return cross_entropy(whole, y, m), state
@@ -206,13 +205,14 @@ def soft_margin(m):
 
 @adapter("MultiMarginLoss")
 def multi_margin(m):
+    w = array(m.weight)
+
     def loss(x, y):
         options = {"margin": m.margin, "power": m.p}
-        weight: Any = None if m.weight is None else array(m.weight)
-        options |= {} if weight is None else {"weights": weight[y]}
-        return fold(L.multi_margin_loss(x, y, **options), m.reduction)
+        values = L.multi_margin_loss(x, y, weights=None if w is None else w[y], **options)
+        return fold(values, m.reduction)
 
-    return Twin(loss)
+    return Twin(loss, bfloat16=False)
 
 
 @adapter("MultiLabelMarginLoss")
@@ -222,7 +222,7 @@ def multilabel_margin(m):
         labels = (jax.nn.one_hot(y, x.shape[-1], dtype=x.dtype) * listed).sum(-2)
         return L.multilabel_margin_loss(x, labels, reduction=m.reduction)
 
-    return Twin(loss)
+    return Twin(loss, bfloat16=False)
 
 
 @adapter("MultiLabelSoftMarginLoss")
@@ -239,7 +239,8 @@ def triplet_margin(m):
         return (jnp.abs(a - b + m.eps) ** m.p).sum(-1) ** (1 / m.p)
 
     options = {"margin": m.margin, "swap": m.swap, "reduction": m.reduction}
-    return Twin(lambda a, p, n: L.triplet_margin_loss(a, p, n, distance=distance, **options))
+    loss = lambda a, p, n: L.triplet_margin_loss(a, p, n, distance=distance, **options)
+    return Twin(loss, bfloat16=False)  # PyTorch's distances, in eight bits, change who is nearer
 
 
 def manhattan(a, b):
@@ -250,7 +251,8 @@ def manhattan(a, b):
 def triplet_margin_with_distance(m):
     ours = manhattan if m.distance_function is manhattan else L.euclidean_distance
     options = {"margin": m.margin, "swap": m.swap, "reduction": m.reduction}
-    return Twin(lambda a, p, n: L.triplet_margin_loss(a, p, n, distance=ours, **options))
+    loss = lambda a, p, n: L.triplet_margin_loss(a, p, n, distance=ours, **options)
+    return Twin(loss, bfloat16=False)  # as above
 
 
 @adapter("CTCLoss")
