@@ -8,13 +8,13 @@ from tests.catalogue.case import BATCH, SEQUENCE, Case, call, normal
 attention = nn.attention(4, 2, causal=True)
 grouped = nn.attention(
     8,
-    4,
-    key_heads=2,
+    2,  # heads of four features: the norm of two is all sign
+    key_heads=1,
     window=3,
     softcap=5.0,
     qk_norm=nn.layer_norm,
-    rotary=nn.rope(2),
-    position_bias=nn.t5_bias(4, buckets=4, max_distance=4),
+    rotary=nn.rope(4),
+    position_bias=nn.t5_bias(2, buckets=4, max_distance=4),
     dropout_rate=0.2,
     implementation="chunked",
 )
