@@ -18,7 +18,10 @@ from nnjax.losses import linear_softmax_cross_entropy, softmax_cross_entropy
 def temporaries(f: Callable[..., jax.Array], *specs: jax.ShapeDtypeStruct) -> int:
     """Bytes that the compiled gradient of ``f`` needs beside its inputs and outputs."""
     gradient = jax.jit(jax.grad(f, argnums=tuple(range(len(specs)))))
-    return gradient.lower(*specs).compile().memory_analysis().temp_size_in_bytes
+    counted = gradient.lower(*specs).compile().memory_analysis()
+    if counted is None:
+        raise RuntimeError("This backend does not count the memory of its programs.")
+    return counted.temp_size_in_bytes
 
 
 def attention(length: int, dim: int, heads: int) -> dict[str, int]:

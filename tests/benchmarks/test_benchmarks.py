@@ -2,12 +2,13 @@
 
 import json
 import math
+import sys
 
 import jax
 import numpy as np
 import pytest
 
-from benchmarks import clock, compile as compile_, dispatch, import_time, startup
+from benchmarks import clock, compile as compile_, dispatch, import_time, memory, startup
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +76,15 @@ def test_import_time(tmp_path, capsys):
     imports = ("import jax", "import jax, nnjax", "import jax, optax")
     check(rows, file, {line: set() for line in imports})
     assert "import nnjax adds" in capsys.readouterr().out
+
+
+def test_memory(monkeypatch, capsys):
+    sizes = ["--length", "1024", "--vocabulary", "5000", "--tokens", "2048", "--dim", "64"]
+    monkeypatch.setattr(sys, "argv", ["memory", *sizes])
+    for found in memory.main().values():
+        plain, chunked = found.values()
+        assert chunked < plain / 4
+    assert "ratio" in capsys.readouterr().out
 
 
 def test_race_takes_turns_and_compares_within_a_round():
