@@ -14,9 +14,10 @@ from benchmarks.conformance.compare import compare
 from benchmarks.conformance.twin import ADAPTERS, REASONS, NotOurs
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 3e-2}  # the last: eight bits, and a few roundings
-# Samples with saturated gates differ by more in float32, since 1 - tanh(x)^2 cancels: XLA's tanh is
-# within 2.3e-7, PyTorch's within 3e-8. They may by this much, if they agree to 1e-10 in float64.
-ILL_CONDITIONED, EXACT = 1e-4, 1e-10
+# Saturated gates and softmaxes differ by more in float32, since 1 - tanh(x)^2 cancels: XLA's tanh is
+# within 2.3e-7, PyTorch's within 3e-8. They may by this much, if they agree to 1e-10 in float64, and
+# are counted apart.
+ILL_CONDITIONED, EXACT = 1e-3, 1e-10
 
 
 @dataclasses.dataclass
@@ -27,6 +28,7 @@ class Row:
     layer: str = ""  # ours
     samples: int = 0
     available: int = 0
+    rounded: int = 0  # of the samples, those that agree only in float64
     worst: float = 0.0
     where: str = ""  # the sample with the largest difference
     reasons: list[str] = dataclasses.field(default_factory=list)  # samples left out, and why
@@ -69,10 +71,11 @@ def row(name: str, dtype: str = "float32", limit: int | None = None) -> Row:
             found.samples += 1
             if worst >= found.worst:
                 found.worst, found.where = worst, sample.text
-            if not worst <= TOLERANCE[dtype] and not _only_rounded(
-                name, sample, train, dtype, worst
-            ):
-                found.failures.append(f"{sample.text}: differs by {worst:.1e}")
+            if not worst <= TOLERANCE[dtype]:
+                if _only_rounded(name, sample, train, dtype, worst):
+                    found.rounded += 1
+                else:
+                    found.failures.append(f"{sample.text}: differs by {worst:.1e}")
     if not found.samples and not found.reasons:
         found.failures.append("no sample")
     jax.clear_caches()

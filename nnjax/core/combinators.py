@@ -73,11 +73,16 @@ def remat(layer: Layer | Callable[..., Any], *, policy: Callable[..., bool] | No
     inner = as_layer(layer)
 
     def apply(params, state, *inputs, key=None, train=False, **named):
-        def run(params, state, inputs, named, key):
-            y, new_state = inner.apply(params, state, *inputs, key=key, train=train, **named)
+        flags = {name: value for name, value in named.items() if isinstance(value, bool | str)}
+        arrays = {name: value for name, value in named.items() if name not in flags}
+
+        def run(params, state, inputs, arrays, key):
+            y, new_state = inner.apply(
+                params, state, *inputs, key=key, train=train, **arrays, **flags
+            )
             return y, changed(state, new_state)
 
-        outputs, new_state = jax.checkpoint(run, policy=policy)(params, state, inputs, named, key)
+        outputs, new_state = jax.checkpoint(run, policy=policy)(params, state, inputs, arrays, key)
         return outputs, state if new_state is None else new_state
 
     def rebuild(children):

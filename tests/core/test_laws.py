@@ -189,3 +189,13 @@ def test_a_network_with_k_dropouts_derives_at_most_k_keys():
     params, _ = deep.init(KEY)
     jaxpr = jax.make_jaxpr(lambda p, x, k: deep(p, x, key=k, train=True))(params, X, KEY)
     assert str(jaxpr).count("random_fold_in") == 2
+
+
+def test_remat_keeps_flags_out_of_the_trace():
+    def pick(net, x, *, mask, twice=False, mode="sum"):
+        return jnp.where(mask, x * (2 if twice else 1), 0) if mode == "sum" else x
+
+    layer = nn.remat(nn.compose(pick))
+    x, mask = jnp.arange(4.0), jnp.arange(4) < 2
+    f = jax.grad(lambda x: layer({}, x, mask=mask, twice=True, mode="sum").sum())
+    assert f(x).tolist() == [2, 2, 0, 0]
