@@ -14,9 +14,9 @@ from benchmarks.conformance.compare import compare
 from benchmarks.conformance.twin import ADAPTERS, REASONS, NotOurs
 
 TOLERANCE = {"float32": 1e-5, "bfloat16": 3e-2}  # the last: eight bits, and a few roundings
-# Saturated gates and softmaxes differ by more in float32, since 1 - tanh(x)^2 cancels: XLA's tanh is
-# within 2.3e-7, PyTorch's within 3e-8. They may by this much, if they agree to 1e-10 in float64, and
-# are counted apart.
+# Saturated gates and softmaxes differ by more in float32, since 1 - tanh(x)^2 cancels: XLA's tanh
+# is within 2.3e-7, PyTorch's within 3e-8. They may by this much, if they agree to 1e-10 in float64,
+# and are counted apart.
 ILL_CONDITIONED, EXACT = 1e-3, 1e-10
 
 
