@@ -217,6 +217,7 @@ def test_rope_products_depend_on_the_distance_alone():
 def test_linear_biases_and_buckets_add_to_the_scores():
     x = numbers(2, 5, 8)
     away = np.abs(np.arange(5)[:, None] - np.arange(5))
+    extra = jnp.asarray(np.tile(np.arange(5, dtype=np.float32), (5, 1)))
     for layer, bias in (
         (
             nn.attention(8, 2, position_bias=nn.alibi(2)),
@@ -225,12 +226,11 @@ def test_linear_biases_and_buckets_add_to_the_scores():
         (
             nn.attention(8, 2, position_bias=nn.t5_bias(2, buckets=8, max_distance=5)),
             lambda p: p["position_bias"]["embedding"][
-                np.minimum(away, 3) + 4 * (np.arange(5) > np.arange(5)[:, None])
+                np.array([0, 1, 2, 2, 3])[away] + 4 * (np.arange(5) > np.arange(5)[:, None])
             ].transpose(2, 0, 1),
         ),
     ):
         params = moved(layer.init(jax.random.key(0))[0])
-        extra = jnp.asarray(np.tile(np.arange(5, dtype=np.float32), (5, 1)))
         want = np_options(f64(params), f64(x), f64(x), f64(x), 2, 2, bias(f64(params)))[0]
         more = np_options(
             f64(params), f64(x), f64(x), f64(x), 2, 2, bias(f64(params)) + f64(extra)
