@@ -11,21 +11,10 @@ import multiprocessing
 import os
 from pathlib import Path
 
-import jax
-import torch
-
 from benchmarks.conformance import report, torch_samples
-from benchmarks.conformance.run import Row, row
+from benchmarks.conformance.run import Row, quiet_start, row
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
-
-
-def quiet_start() -> None:
-    """One thread each; programs that run once need no optimization passes."""
-    torch.set_num_threads(1)
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_default_matmul_precision", "highest")
-    jax.config.update("jax_disable_most_optimizations", True)
 
 
 def main() -> int:
