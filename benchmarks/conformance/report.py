@@ -21,7 +21,7 @@ python -m benchmarks.conformance --write{option}
 ```
 
 **{passed} of the {sensible} modules that make sense in a pure library pass ({percent:.1f} %).**
-Of them, {strict} do so on every sample taken, at {float32:g} in float32. The others have samples whose
+In {strict} of them every sample does, at {float32:g} in float32. The others have samples whose
 float32 results are mostly rounding (saturated gates and softmaxes): "n in float64" says on how
 many a difference of up to 1e-3 is gone, to 1e-10, when both sides compute in float64. Cells in
 bold are over the limit; bfloat16 counts for no pass, as PyTorch's own rounding is often the larger
