@@ -8,7 +8,14 @@ import jax
 import jax.numpy as jnp
 
 import nnjax as nn
-from benchmarks.conformance.peers.pair import beside, integers, numbers, padded, pairs
+from benchmarks.conformance.peers.pair import (
+    beside,
+    integers,
+    numbers,
+    one_bias,
+    padded,
+    pairs,
+)
 
 KEY = jax.random.key(0)
 
@@ -234,7 +241,7 @@ def batch_norm():
             y = jnp.moveaxis(y, 1, -1)
             if not train:
                 return y
-            mean, var = state.get(index)
+            mean, var = jax.lax.stop_gradient(state.get(index))  # as ours and Flax's do
             n = math.prod(x.shape[:-1])
             old = 0.7 * running["var"]  # what is new is of n values, or of n - 1
             return y, {"mean": mean, "var": old + (var - old) * n / (n - 1)}
@@ -264,7 +271,8 @@ def attention():
             return filled(m, **there)
 
         layer = nn.attention(8, 2, bias=bias, **options)
-        return beside(layer, pure(theirs, fill, call=call), *inputs, call=ours_call)
+        theirs = pure(theirs, fill, call=call)
+        return one_bias(beside(layer, theirs, *inputs, call=ours_call))
 
     x, context = numbers(2, 5, 8), numbers(2, 6, 8, seed=1)
     mask = jnp.broadcast_to(padded([6, 2], 6)[:, None], (2, 5, 6))

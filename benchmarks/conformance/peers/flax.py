@@ -7,7 +7,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 import nnjax as nn
-from benchmarks.conformance.peers.pair import beside, integers, numbers, padded, pairs
+from benchmarks.conformance.peers.pair import (
+    beside,
+    integers,
+    numbers,
+    one_bias,
+    padded,
+    pairs,
+)
 
 
 def pure(make, convert, call=lambda module, *inputs: module(*inputs)):
@@ -250,7 +257,7 @@ def attention():
         if norm:
             options["qk_norm"] = lambda size: nn.layer_norm(size, eps=1e-6, bias=False)
         layer = nn.attention(8, heads, key_heads=key_heads, **options)
-        return beside(layer, pure(make, convert, theirs_call), *inputs, call=call)
+        return one_bias(beside(layer, pure(make, convert, theirs_call), *inputs, call=call))
 
     x, context = numbers(2, 5, 8), numbers(2, 6, 8, seed=1)
     mask = padded([6, 2], 6)[:, None, None]

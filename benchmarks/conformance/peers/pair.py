@@ -97,6 +97,31 @@ def beside(
     return Pair(ours, theirs, off_start(params), inputs)
 
 
+def one_bias(pair: Pair) -> Pair:
+    """An attention's with the biases of query, key and value as one array, as PyTorch has them.
+
+    The key's alone moves all scores of a query alike: its gradient is zero, but for roundings.
+    """
+    parts = [part for part in ("query", "key", "value") if "bias" in pair.params[part]]
+    if not parts:
+        return pair
+    joined = jnp.concatenate([pair.params[part]["bias"] for part in parts])
+    ends = np.cumsum([pair.params[part]["bias"].size for part in parts])[:-1].tolist()
+
+    def split(params):
+        params, bias = params
+        biases = zip(parts, jnp.split(bias, ends), strict=True)
+        return params | {part: params[part] | {"bias": b} for part, b in biases}
+
+    rest = pair.params | {part: {"kernel": pair.params[part]["kernel"]} for part in parts}
+    return Pair(
+        lambda params, *inputs: pair.ours(split(params), *inputs),
+        lambda params, *inputs: pair.theirs(split(params), *inputs),
+        (rest, joined),
+        pair.inputs,
+    )
+
+
 def measure(pair: Pair) -> Difference:
     """Outputs, and gradients of all parameters and floating inputs for the same cotangents."""
     leaves, tree = jax.tree.flatten(pair.inputs)
