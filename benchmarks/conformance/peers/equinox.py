@@ -64,8 +64,8 @@ def linear():
 @pairs("mlp", "equinox")
 def mlp():
     def fill(m, p):
-        layers = tuple(linear_fill(l, p[f"linear_{i}"]) for i, l in enumerate(m.layers))
-        return filled(m, layers=layers)
+        parts = (linear_fill(part, p[f"linear_{i}"]) for i, part in enumerate(m.layers))
+        return filled(m, layers=tuple(parts))
 
     theirs = eqx.nn.MLP(5, 3, 7, depth=2, activation=jnp.tanh, key=KEY)
     layer = nn.mlp(5, 7, 7, 3, activation=jnp.tanh)
@@ -93,11 +93,11 @@ def conv_fill(flip=False):
 
 @pairs("conv", "equinox")
 def conv():
-    def one(image, size, *, mode="constant", features=(4, 6), **options):
+    def one(image, size, *, mode: Any = "constant", features=(4, 6), **options):
         kind = getattr(eqx.nn, f"Conv{len(size)}d")
         theirs = {"padding_mode": "ZEROS" if mode == "constant" else mode.upper()}
-        theirs = kind(*features, size, **theirs, **options, key=KEY)
-        layer = nn.conv(*features, size, padding_mode=mode, **options)
+        theirs = kind(features[0], features[1], size, **theirs, **options, key=KEY)
+        layer = nn.conv(features[0], features[1], size, padding_mode=mode, **options)
         call = pure(theirs, conv_fill(), call=channels_first)
         return beside(layer, call, numbers(2, *image, features[0]))
 

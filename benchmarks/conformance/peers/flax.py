@@ -84,7 +84,7 @@ def conv():
         theirs["feature_group_count"] = options.get("groups", 1)
         theirs["padding"] = options.get("padding", "SAME")
         make = module(nnx.Conv, *features, size, **theirs)
-        layer = nn.conv(*features, size, **(options if ours is None else ours))
+        layer = nn.conv(features[0], features[1], size, **(options if ours is None else ours))
         return beside(layer, pure(make, same), numbers(*batch, *image, features[0]))
 
     return [
@@ -119,9 +119,7 @@ def conv_transpose():
     def one(image, size, transpose_kernel=False, **options):
         theirs = {"strides": options.get("stride", 1), "padding": options.get("padding", "SAME")}
         theirs["kernel_dilation"] = options.get("dilation", 1)
-        make = module(
-            nnx.ConvTranspose, 4, 3, size, transpose_kernel=transpose_kernel, **theirs
-        )
+        make = module(nnx.ConvTranspose, 4, 3, size, transpose_kernel=transpose_kernel, **theirs)
 
         def convert(p):
             kernel = p["kernel"]

@@ -75,13 +75,17 @@ def embedding():
 
 @pairs("conv", "keras")
 def conv():
-    def one(image, size, *, features=(4, 6), padding="SAME", **options):
+    def one(image, size, *, features=(4, 6), padding: Any = "SAME", **options):
         kind = getattr(layers, f"Conv{len(size)}D")
         theirs = {"strides": options.get("stride", 1), "padding": padding.lower()}
         theirs |= {"dilation_rate": options.get("dilation", 1), "groups": options.get("groups", 1)}
         shape = (2, *image, features[0])
         call = pure(kind(features[1], size, **theirs), shape, kernel_bias)
-        return beside(nn.conv(*features, size, padding=padding, **options), call, numbers(*shape))
+        return beside(
+            nn.conv(features[0], features[1], size, padding=padding, **options),
+            call,
+            numbers(*shape),
+        )
 
     return [
         one((9,), (3,), stride=2),
@@ -95,7 +99,7 @@ def conv():
 
 @pairs("depthwise_conv", "keras")
 def depthwise_conv():
-    def one(shape, size, stride, padding, multiplier):
+    def one(shape, size, stride, padding: Any, multiplier):
         theirs = layers.DepthwiseConv2D(
             size, strides=stride, padding=padding.lower(), depth_multiplier=multiplier
         )
@@ -126,7 +130,7 @@ def separable_conv():
 
 @pairs("conv_transpose", "keras")
 def conv_transpose():
-    def one(image, size, padding="SAME", **options):
+    def one(image, size, padding: Any = "SAME", **options):
         kind = getattr(layers, f"Conv{len(size)}DTranspose")
         theirs = kind(
             3,
@@ -425,9 +429,7 @@ def attention():
 
         shapes = [inputs[0].shape, (2, inputs[min(1, len(inputs) - 1)].shape[1], 8)]
         layer = nn.attention(8, heads, key_heads=key_heads, **options)
-        return one_bias(
-            beside(layer, pure(theirs, shapes, convert, call), *inputs, call=ours_call)
-        )
+        return one_bias(beside(layer, pure(theirs, shapes, convert, call), *inputs, call=ours_call))
 
     x, context = numbers(2, 5, 8), numbers(2, 6, 8, seed=1)
     mask = padded([6, 2], 6)[:, None]
