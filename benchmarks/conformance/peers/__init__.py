@@ -17,7 +17,7 @@ from benchmarks.conformance.peers.pair import (
     measure as measure,
 )
 
-PEERS = {"flax": "Flax NNX", "equinox": "Equinox", "keras": "Keras 3"}
+PEERS = {"flax": "Flax NNX", "equinox": "Equinox", "keras": "Keras"}
 MISSING: dict[str, str] = {}  # the peers that are left out, and why
 
 os.environ.setdefault("KERAS_BACKEND", "jax")  # read once, when keras is first imported
