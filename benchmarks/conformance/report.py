@@ -1,8 +1,12 @@
 """The page docs/conformance.md, from the rows."""
 
+import importlib.metadata
+from collections.abc import Sequence
+
 import jax
 import torch
 
+from benchmarks.conformance import peers
 from benchmarks.conformance.run import TOLERANCE, Row
 
 HEAD = """# Conformance
@@ -29,6 +33,22 @@ part.
 {missed}
 | torch.nn | nnjax | samples | float32 | bfloat16 | left out |
 |---|---|---|---|---|---|
+"""
+
+PEERS_HEADING = "\n## Libraries in JAX\n"
+PEERS_HEAD = """
+Our layers beside the same ones of {versions}, with the same
+weights and inputs, in float32 on CPU: outputs, the state after training where there is one, and
+the gradients of all parameters and inputs. A cell is the largest difference, as above, in so many
+configurations; it passes at {tolerance:g}. Epsilons and momenta, whose defaults differ, are set
+equal. A layer that a library lacks has an empty cell.
+
+```bash slow
+python -m benchmarks.conformance --peers --write
+```
+
+**{passed} of {total} pairs pass.**
+
 """
 
 
@@ -65,3 +85,35 @@ def _line(single: Row, half: Row) -> str:
         f"| {single.name} | `{single.layer}` | {single.samples} | {cell(single)} | {cell(half)} "
         f"| {reasons} |"
     )
+
+
+def with_peers(page: str, cells: Sequence[peers.Cell]) -> str:
+    """The page, its section on the libraries in JAX put in place of an older one."""
+    shown = [peer for peer in peers.PEERS if any(c.peer == peer for c in cells)]
+    versions = [f"{peers.PEERS[p]} {importlib.metadata.version(p)}" for p in shown]
+    head = PEERS_HEAD.format(
+        versions=" and ".join(", ".join(versions).rsplit(", ", 1)),
+        tolerance=peers.TOLERANCE,
+        passed=sum(not c.failures for c in cells),
+        total=len(cells),
+    )
+    by_place = {(c.layer, c.peer): c for c in cells}
+    titles = [peers.PEERS[p] for p in shown]
+    lines = [f"| nnjax | {' | '.join(titles)} | differences in meaning |"]
+    lines.append("|---|" + "---|" * (len(shown) + 1))
+    for layer in sorted({c.layer for c in cells}):
+        row = [_peer_cell(by_place.get((layer, peer))) for peer in shown]
+        notes = [peers.NOTES[layer, p] for p in shown if (layer, p) in peers.NOTES]
+        notes = "; ".join(dict.fromkeys(notes))
+        lines.append(f"| `{layer}` | {' | '.join(row)} | {notes} |")
+    left_out = "".join(f"\nLeft out: {reason}.\n" for reason in peers.MISSING.values())
+    before = page.partition(PEERS_HEADING)[0]
+    return before + PEERS_HEADING + head + "\n".join(lines) + "\n" + left_out
+
+
+def _peer_cell(cell: peers.Cell | None) -> str:
+    if cell is None:
+        return ""
+    text = "equal" if cell.worst == 0 else f"{cell.worst:.0e}"
+    text = f"**{text}**" if cell.failures else text
+    return f"{text} ({cell.configurations})"

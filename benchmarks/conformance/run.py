@@ -43,6 +43,17 @@ class Row:
     failures: list[str] = dataclasses.field(default_factory=list)
 
 
+def quiet_start() -> None:
+    """Start a worker: one thread; programs that run once need no optimization passes.
+
+    Not in ``__main__``, which a spawned worker of ``python -m`` does not import.
+    """
+    torch.set_num_threads(1)
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_default_matmul_precision", "highest")
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 def row(name: str, dtype: str = "float32", limit: int | None = None) -> Row:
     """Compare the samples of torch.nn.<name>, in evaluation and in training.
 
