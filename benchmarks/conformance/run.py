@@ -20,14 +20,6 @@ TOLERANCE = {"float32": 1e-5, "bfloat16": 3e-2}  # the last: eight bits, and a f
 ILL_CONDITIONED, EXACT = 1e-3, 1e-10
 
 
-def quiet_start() -> None:
-    """One thread each; programs that run once need no optimization passes."""
-    torch.set_num_threads(1)
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_default_matmul_precision", "highest")
-    jax.config.update("jax_disable_most_optimizations", True)
-
-
 @dataclasses.dataclass
 class Row:
     """What came of one module's samples."""
