@@ -20,7 +20,7 @@ def global_mistakes(layer: nn.Layer, name: str):
     }
 
 
-FRACTIONAL = nn.fractional_max_pool(2, output_size=3)
+FRACTIONAL = nn.fractional_max_pool(2, output_size=4)  # of 3, from 6, the steps would all be 2
 POOLED, PLACES = nn.max_pool(2, return_indices=True)({}, *IMAGE)
 UNPOOL = nn.max_unpool(2)
 ATTENTION = nn.attention_pool(4, 2)

@@ -14,8 +14,6 @@ def cell_case(layer: nn.Layer, name: str, carry) -> Case:
         **feature_mistakes(layer, name),
         "carry": (call(layer, X, wrong), rf"{name}: got carry of .*, expected"),
     }
-    if isinstance(carry, tuple):
-        return Case(layer, (X,), mistakes)
     return Case(layer, (X, carry), mistakes)
 
 

@@ -96,7 +96,7 @@ CASES: dict[str, Case] = {
     ),
     "vector_quantizer": Case(
         nn.vector_quantizer(6, 4),
-        SEQUENCE,
+        (2 * SEQUENCE[0],),  # no vector is as near to two codes as bfloat16 rounds
         feature_mistakes(nn.vector_quantizer(6, 4), "vector_quantizer.*"),
     ),
 }
