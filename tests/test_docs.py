@@ -40,8 +40,8 @@ def test_every_block_has_a_known_language():
 
 
 def peers(page: Path) -> set[str]:
-    found = re.findall(r"^(?:import|from) (\w+)", "\n".join(blocks(page, "python")), re.MULTILINE)
-    return PEERS & set(found)
+    lines = re.findall(r"^(?:import|from) .*", "\n".join(blocks(page, "python")), re.MULTILINE)
+    return PEERS & set(re.findall(r"\w+", " ".join(lines)))
 
 
 def name_of(page: Path) -> str:
