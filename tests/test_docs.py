@@ -59,7 +59,14 @@ def run_python_blocks(page: Path, printed):
         assert shown in out, out
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if not peers(p)], ids=name_of)
+def marked(page: Path):
+    """Pages that take over 5 s on one core are slow."""
+    slow = {"attention", "linear", "normalization", "convolution", "mixture", "special"}
+    marks = [pytest.mark.slow] if page.parent.name == "layers" and page.stem in slow else []
+    return pytest.param(page, marks=marks, id=name_of(page))
+
+
+@pytest.mark.parametrize("page", [marked(p) for p in PAGES if not peers(p)])
 def test_python_blocks_run(page, capsys):
     run_python_blocks(page, lambda: capsys.readouterr().out)
 

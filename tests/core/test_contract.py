@@ -9,15 +9,29 @@ from tests.catalogue import CASES, public_layers
 from tests.catalogue.case import Case
 
 
+# Their laws take over 5 s on one core: `pytest -m slow` has them.
+SLOW = {
+    *("transformer_block", "encoder_block", "decoder_block", "cached", "attention_sink"),
+    *("mixture_of_experts", "capsule", "hopfield", "kan", "adaln_zero", "grid_sample"),
+    *("gat", "gatv2", "mpnn", "graph_attention_pool", "affine_grid", "pna"),
+    *("stacked", "bidirectional", "scan_time", "s5"),
+}
+
+
 @pytest.fixture(params=CASES.values(), ids=list(CASES))
 def case(request) -> Case:
     return request.param
 
 
 def test_the_catalogue_is_complete():
-    assert set(CASES) == public_layers()
+    assert set(CASES) == public_layers() and set(CASES) > SLOW
 
 
+def with_marks(name):
+    return pytest.param(CASES[name], marks=[pytest.mark.slow] if name in SLOW else [], id=name)
+
+
+@pytest.mark.parametrize("case", map(with_marks, CASES))
 def test_laws(case):
     nn.testing.check_layer(case.layer, *case.inputs, named=case.named, batch_axis=case.batch_axis)
 
