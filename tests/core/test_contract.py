@@ -8,7 +8,6 @@ import nnjax as nn
 from tests.catalogue import CASES, public_layers
 from tests.catalogue.case import Case
 
-
 # Their laws take over 5 s on one core: `pytest -m slow` has them.
 SLOW = {
     *("transformer_block", "encoder_block", "decoder_block", "cached", "attention_sink"),
