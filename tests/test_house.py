@@ -115,3 +115,11 @@ def test_layers_document_shapes_and_errors():
 def test_files_stay_readable():
     for path in SOURCES:
         assert len(path.read_text().splitlines()) <= 500, path
+
+
+def test_functions_take_few_arguments():
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                a = node.args
+                assert len(a.posonlyargs + a.args + a.kwonlyargs) <= 15, f"{path}: {node.name}"
