@@ -95,9 +95,9 @@ FAULTS = (
     Fault(
         "attention does not scale its scores",
         "nnjax/ops/attention.py",
-        "scale",
-        "scale",
-        "tests/ops/test_attention.py tests/layers/test_attention.py",
+        "return scores / math.sqrt(q.shape[-1])",
+        "return scores",
+        "tests/ops/test_attention.py",
     ),
     Fault(
         "bidirectional reads both ways forward",
