@@ -61,8 +61,8 @@ def run_python_blocks(page: Path, printed):
 
 def marked(page: Path):
     """Pages that take over 5 s on one core are slow."""
-    slow = {"attention", "linear", "normalization", "convolution", "mixture", "special"}
-    marks = [pytest.mark.slow] if page.parent.name == "layers" and page.stem in slow else []
+    slow = page.parent.name == "layers" or page.stem in ("losses", "metrics", "initializers")
+    marks = [pytest.mark.slow] if slow else []
     return pytest.param(page, marks=marks, id=name_of(page))
 
 

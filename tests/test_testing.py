@@ -196,7 +196,7 @@ def with_marks(make):
     return pytest.param(make, marks=[pytest.mark.slow] if slow else [], id=make.__name__)
 
 
-@pytest.mark.parametrize("make", map(with_marks, BAD))
+@pytest.mark.parametrize("make", [with_marks(make) for make in BAD])
 def test_a_bad_layer_is_found(make):
     with pytest.raises(nn.testing.LawError, match="breaks .* laws") as caught:
         nn.testing.check_layer(make(), X)

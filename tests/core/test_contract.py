@@ -13,7 +13,10 @@ SLOW = {
     *("transformer_block", "encoder_block", "decoder_block", "cached", "attention_sink"),
     *("mixture_of_experts", "capsule", "hopfield", "kan", "adaln_zero", "grid_sample"),
     *("gat", "gatv2", "mpnn", "graph_attention_pool", "affine_grid", "pna"),
-    *("stacked", "bidirectional", "scan_time", "s5"),
+    *("stacked", "bidirectional", "scan_time", "s5", "rg_lru", "min_gru", "additive_attention"),
+    *("gcn", "gin", "ema_vector_quantizer", "vector_quantizer", "adaptive_log_softmax", "flow"),
+    *("affine_coupling", "group_norm", "instance_norm", "conditional_norm", "fold", "gem_pool"),
+    *("attention_pool", "weight_standardization", "ensemble"),
 }
 
 
@@ -30,7 +33,7 @@ def with_marks(name):
     return pytest.param(CASES[name], marks=[pytest.mark.slow] if name in SLOW else [], id=name)
 
 
-@pytest.mark.parametrize("case", map(with_marks, CASES))
+@pytest.mark.parametrize("case", [with_marks(name) for name in CASES])
 def test_laws(case):
     nn.testing.check_layer(case.layer, *case.inputs, named=case.named, batch_axis=case.batch_axis)
 
