@@ -200,14 +200,15 @@ def _jit(subject):
 @_law("jit equals eager in training")
 def _jit_training(subject):
     if subject.training_is_another_program:
-        _check_jit_training(subject)
-
-
-def _check_jit_training(subject):
-    eager = subject.layer.apply(
-        subject.params, subject.state, *subject.inputs, key=subject.key, train=True, **subject.named
-    )
-    _close(subject.step(subject.params, subject.state, subject.inputs), eager)
+        eager = subject.layer.apply(
+            subject.params,
+            subject.state,
+            *subject.inputs,
+            key=subject.key,
+            train=True,
+            **subject.named,
+        )
+        _close(subject.step(subject.params, subject.state, subject.inputs), eager)
 
 
 @_law("state keeps its structure, and a step is traced once")

@@ -1,7 +1,6 @@
 """All samples of one module, or of all modules, as rows."""
 
 import dataclasses
-import itertools
 import warnings
 from typing import Any
 
@@ -59,10 +58,10 @@ def row(name: str, dtype: str = "float32", limit: int | None = None) -> Row:
         found.failures.append("no adapter")
         return found
     for train in (False, True):
-        found.available += (count := torch_samples.count(name, train))
-        every = 1 if limit is None else max(1, -(-count // limit))
-        samples = torch_samples.of(name, train, getattr(torch, dtype))
-        for sample in itertools.islice(samples, 0, None, every):
+        samples = list(torch_samples.of(name, train, getattr(torch, dtype)))
+        found.available += len(samples)
+        every = 1 if limit is None else max(1, -(-len(samples) // limit))
+        for sample in samples[::every]:
             try:
                 twin = ADAPTERS[name](sample.module.train(train))
                 found.layer = nn.as_layer(twin.layer).name.split("(")[0]

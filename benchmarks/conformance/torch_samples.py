@@ -64,12 +64,3 @@ def of(name: str, train: bool, dtype=torch.float32) -> Iterator[Sample]:
             settings = [*map(repr, made.args), *(f"{k}={v!r}" for k, v in made.kwargs.items())]
             bound = inspect.signature(module.forward).bind(*call.args, **call.kwargs)
             yield Sample(module, bound.args, bound.kwargs, f"{name}({', '.join(settings)})")
-
-
-def in_module_db(name: str) -> bool:
-    return name in SAMPLES or any(m.name == f"nn.{name}" for m in module_db)
-
-
-def count(name: str, train: bool) -> int:
-    """How many samples ``of`` yields."""
-    return sum(1 for _ in of(name, train))
