@@ -81,7 +81,8 @@ def test_conv_transpose(options, axes):
     settings: Any = {**options, "kernel_size": (options["kernel_size"],) * axes}
     ours = nn.conv_transpose(4, 6, **settings)
     x = numbers(2, *((7,), (6, 7), (5, 6, 7))[axes - 1], 4)
-    check(ours, channels_first(theirs, axes), x, params=transposed_params(theirs))
+    # in three axes the bias's gradient adds 13,000 cotangents, each side in its own order
+    check(ours, channels_first(theirs, axes), x, params=transposed_params(theirs), atol=3e-6)
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
