@@ -1,7 +1,8 @@
 """Dropout and noise: what only training has. One draw serves the whole batch.
 
-The key says which generator draws: ``jax.random.key(seed)`` is threefry, the same numbers on every
-device and under every sharding; ``jax.random.key(seed, impl="rbg")`` is the device's own generator.
+The key says which generator draws: with ``jax.random.key(seed)`` masks are hashed from the key, the
+same on every device and under every sharding; ``jax.random.key(seed, impl="rbg")`` is the device's
+own generator.
 """
 
 import math
@@ -15,14 +16,20 @@ from nnjax.core import Layer, check_floating, check_rate, check_shape
 from nnjax.core.errors import LayerValueError
 from nnjax.layers.windows import per_axis
 from nnjax.ops import pooling
+from nnjax.ops.mask import Generator, bernoulli
 from nnjax.ops.precision import widen
 
 
-def dropout(dropout_rate: float, *, broadcast_axes: Sequence[int] = ()) -> Layer:
+def dropout(
+    dropout_rate: float, *, broadcast_axes: Sequence[int] = (), generator: Generator = "auto"
+) -> Layer:
     """Set each entry to zero with probability dropout_rate, and scale the rest by 1 / (1 - rate).
 
     The identity when not training. Entries along ``broadcast_axes`` are dropped together: (-3, -2)
     drops whole channels of an image [..., H, W, C], (-2,) those of a sequence [..., T, C].
+
+    generator: "hash" mixes the entries' numbers with the key, see ``nnjax.ops.mask``; "key" is the
+        generator of the key. "auto" is "hash" for a threefry key, else "key".
 
     Shapes: x [...] -> y [...].
     Dtypes: y has x.dtype.
@@ -37,7 +44,7 @@ def dropout(dropout_rate: float, *, broadcast_axes: Sequence[int] = ()) -> Layer
     keep = 1.0 - dropout_rate
 
     def draw(key, x):
-        mask = jax.random.bernoulli(key, keep, _shared(name, x, broadcast_axes))
+        mask = bernoulli(key, keep, _shared(name, x, broadcast_axes), generator)
         return jnp.where(mask, widen(x) / keep, 0)  # a keep of 8 bits would bias the mean
 
     return _noise(name, draw, dropout_rate > 0)
@@ -64,7 +71,7 @@ def alpha_dropout(dropout_rate: float, *, broadcast_axes: Sequence[int] = ()) ->
     b = -a * dropout_rate * _SELU_LIMIT
 
     def draw(key, x):
-        mask = jax.random.bernoulli(key, keep, _shared(name, x, broadcast_axes))
+        mask = bernoulli(key, keep, _shared(name, x, broadcast_axes))
         return jnp.where(mask, a * widen(x) + b, a * _SELU_LIMIT + b)
 
     return _noise(name, draw, dropout_rate > 0)
@@ -135,7 +142,7 @@ def stochastic_depth(dropout_rate: float, *, batch_axes: int = 1) -> Layer:
     keep = 1.0 - dropout_rate
 
     def draw(key, x):
-        mask = jax.random.bernoulli(key, keep, _shared(name, x, range(batch_axes, x.ndim)))
+        mask = bernoulli(key, keep, _shared(name, x, range(batch_axes, x.ndim)))
         return jnp.where(mask, widen(x) / keep, 0)  # a keep of 8 bits would bias the mean
 
     def check(x):
@@ -176,9 +183,9 @@ def drop_block(dropout_rate: float, window: int | Sequence[int]) -> Layer:
         batch, spatial, channels = x.shape[: -1 - axes], x.shape[-1 - axes : -1], x.shape[-1]
         places = tuple(n - w + 1 for n, w in zip(spatial, size, strict=True))
         rate = dropout_rate / math.prod(size) * math.prod(spatial) / math.prod(places)
-        starts = jax.random.bernoulli(
-            key, min(rate, 1.0), (math.prod(batch), *places, channels)
-        ).astype(jnp.float32)
+        starts = bernoulli(key, min(rate, 1.0), (math.prod(batch), *places, channels)).astype(
+            jnp.float32
+        )
         pads = tuple((w - 1, w - 1) for w in size)
         dropped = pooling.max_pool(starts, size, (1,) * axes, pads).reshape(x.shape) > 0
         over = tuple(range(x.ndim - 1 - axes, x.ndim))

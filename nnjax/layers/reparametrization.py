@@ -10,6 +10,7 @@ from jax.core import Tracer
 
 from nnjax.core import Layer, as_layer, check_positive, check_rate, check_shape
 from nnjax.core.errors import LayerValueError
+from nnjax.ops.mask import bernoulli
 from nnjax.ops.normalization import l2_norm, l2_normalize, power_iteration, standardize
 from nnjax.ops.precision import widen
 from nnjax.ops.random import fold_in, normal
@@ -164,7 +165,7 @@ def drop_connect(layer: Layer, dropout_rate: float, *, param: str = "kernel") ->
     def transform(kernel, own, carried, key, train):
         if not train or dropout_rate == 0:
             return kernel, {}
-        mask = jax.random.bernoulli(key, keep, kernel.shape)
+        mask = bernoulli(key, keep, kernel.shape)
         return jnp.where(mask, widen(kernel) / keep, 0).astype(kernel.dtype), {}
 
     def rebuild(children):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import nnjax as nn
+from nnjax.ops.mask import bernoulli
 from tests.numerics import bf16, check_gradients, close, f64, moved, numbers
 
 KEY = jax.random.key(0)
@@ -164,7 +165,7 @@ def test_the_layer_inside_keeps_its_own_draws_and_state():
 
 def test_own_draws_are_not_those_of_the_layer_inside():
     def apply(params, state, x, *, key: Any = None, train=False):
-        mask = jax.random.bernoulli(key, 0.5, params["kernel"].shape)
+        mask = bernoulli(key, 0.5, params["kernel"].shape)
         return jnp.where(mask, params["kernel"], 0), state
 
     inner = nn.Layer(

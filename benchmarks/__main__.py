@@ -1,0 +1,133 @@
+"""``python -m benchmarks run | report | compare``: every peer on the same networks, timed in turn.
+
+python -m benchmarks run --suite smoke        # does everything still run? a minute or two
+python -m benchmarks run --suite cpu          # the whole table; leave the machine alone
+python -m benchmarks report                   # docs/benchmarks.md from the stored results
+python -m benchmarks compare OLD.json NEW.json
+python -m benchmarks golden                   # has a step of nnjax grown? counts, no clock
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from benchmarks import clock
+from benchmarks.suite import report as reports
+from benchmarks.suite.peers import PEERS
+from benchmarks.suite.run import Row, SideError, race
+from benchmarks.suite.workloads import WORKLOADS
+
+Suite = Literal["smoke", "cpu", "gpu", "tpu"]
+RESULTS = Path(__file__).parent / "results"
+
+
+def run(
+    suite: Suite = "cpu",
+    workloads: Sequence[str] = (),
+    peers: Sequence[str] = (),
+    rounds: int | None = None,
+    out: Path | None = None,
+) -> None:
+    """Time the workloads in all peers that are installed, and store the results as JSON.
+
+    Args:
+        suite: smoke takes tiny sizes on the CPU; the others name the backend, and refuse another.
+        workloads: their names; all of them, if none is given.
+        peers: their names; all of them, if none is given.
+        rounds: each side has a turn in every round; 12, and 1 for smoke.
+        out: file for the results; benchmarks/results/SUITE.json, if none is given.
+    """
+    names = known("workload", workloads, WORKLOADS)
+    sides = known("peer", peers, PEERS)
+    smoke, backend = suite == "smoke", "cpu" if suite == "smoke" else suite
+    rounds = rounds or (1 if smoke else 12)
+    head = clock.header() | {"suite": suite}
+    rows: list[Row] = []
+    left_out: dict[str, str] = {}
+    for name in names:
+        print(f"{name}: {WORKLOADS[name].about if not smoke else 'small'}", flush=True)
+        found, without = race(name, sides, backend=backend, smoke=smoke, rounds=rounds)
+        rows += found
+        left_out |= {f"{name}, {peer}": reason for peer, reason in without.items()}
+        print(reports.table(found), flush=True)
+        if out or not smoke:
+            path = out or RESULTS / f"{suite}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stored = [dataclasses.asdict(row) for row in rows]
+            kept = {**head, "rows": stored, "left_out": left_out}
+            path.write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def report(
+    files: Annotated[Sequence[Path], tyro.conf.Positional] = (),
+    page: Path = clock.ROOT / "docs" / "benchmarks.md",
+) -> None:
+    """Write the tables and plots of stored results into the docs page.
+
+    Args:
+        files: results; all of benchmarks/results, if none is given.
+        page: the page, whose part between the two marks is written anew.
+    """
+    reports.write(list(files) or sorted(RESULTS.glob("*.json")), page)
+
+
+def compare(
+    old: Annotated[Path, tyro.conf.Positional],
+    new: Annotated[Path, tyro.conf.Positional],
+    slower: float = 1.1,
+) -> None:
+    """Print what has changed, and exit with status 1 if nnjax has become slower.
+
+    What is compared is the ratio to hand-written JAX, which was timed in the same rounds.
+
+    Args:
+        old: results.
+        new: later results.
+        slower: by what factor a ratio must have grown to count.
+    """
+    lines, worse = reports.compare(json.loads(old.read_text()), json.loads(new.read_text()), slower)
+    print("\n".join(lines))
+    if worse:
+        sys.exit(f"slower: {', '.join(worse)}")
+
+
+def golden(write: bool = False) -> None:
+    """Count what a train step is made of, and exit with status 1 if a count has grown.
+
+    Args:
+        write: store the counts as the new standard instead.
+    """
+    import jax
+
+    jax.config.update("jax_num_cpu_devices", 8)
+    from benchmarks.suite import golden as figures
+
+    lines = figures.main(write)
+    if lines:
+        sys.exit("grown:\n" + "\n".join(lines))
+
+
+def known(what: str, given: Sequence[str], those: dict) -> list[str]:
+    unknown = [name for name in given if name not in those]
+    if unknown:
+        sys.exit(f"unknown {what} {', '.join(unknown)}; there are {', '.join(those)}.")
+    return list(given) or list(those)
+
+
+def main() -> None:
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            {"run": run, "report": report, "compare": compare, "golden": golden},
+            prog="python -m benchmarks",
+        )
+    except SideError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The benchmark suite: the same networks in every library, timed in turn. See ``workloads.py``."""

@@ -1,0 +1,67 @@
+"""What a function computes, counted in its jaxpr: nothing is run or compiled.
+
+XLA's own ``cost_analysis`` counts the body of a loop once; here it counts as often as it runs.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+
+def products(function: Callable[..., Any], *args: Any) -> int:
+    """Floating-point operations (two a multiply-add) of products and convolutions.
+
+    Zeros that a convolution pads or spreads its input with count as numbers.
+    """
+    return sum(times * _products(equation) for equation, times in equations(function, *args))
+
+
+def primitives(function: Callable[..., Any], *args: Any) -> Counter[str]:
+    """How often each primitive runs."""
+    counted: Counter[str] = Counter()
+    for equation, times in equations(function, *args):
+        counted[equation.primitive.name] += times
+    return counted
+
+
+def equations(function: Callable[..., Any], *args: Any) -> Iterator[tuple[Any, int]]:
+    """Every equation of the jaxpr, and how often it runs; of branches, all."""
+    yield from _walk(jax.make_jaxpr(function)(*args).jaxpr, 1)
+
+
+def _walk(jaxpr: Jaxpr, times: int) -> Iterator[tuple[Any, int]]:
+    for equation in jaxpr.eqns:
+        inner = [p for value in equation.params.values() for p in _jaxprs(value)]
+        turns = equation.params["length"] if equation.primitive.name == "scan" else 1
+        if not inner:
+            yield equation, times
+        for jaxpr_inside in inner:
+            yield from _walk(jaxpr_inside, times * turns)
+
+
+def _jaxprs(value: Any) -> Iterator[Jaxpr]:
+    if isinstance(value, ClosedJaxpr):
+        yield value.jaxpr
+    elif isinstance(value, Jaxpr):
+        yield value
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from _jaxprs(part)
+
+
+def _products(equation: Any) -> int:
+    name = equation.primitive.name
+    out = math.prod(equation.outvars[0].aval.shape)
+    if name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        shape = equation.invars[0].aval.shape
+        return 2 * out * math.prod(shape[axis] for axis in contracted)
+    if name == "conv_general_dilated":
+        kernel = equation.invars[1].aval.shape
+        features = equation.params["dimension_numbers"].rhs_spec[0]
+        return 2 * out * math.prod(kernel) // kernel[features]
+    return 0

@@ -1,0 +1,124 @@
+"""Figures that need no quiet machine: what a train step of nnjax is made of, counted, not timed.
+
+``python -m benchmarks golden`` counts them anew and fails if one has grown since ``golden.json``
+was written; ``--write`` accepts the new ones. Of each workload:
+
+gflop: of products and convolutions in a whole step, the backward pass included (full size, traced).
+equations: of the step's jaxpr, each counted as often as it runs (full size, traced).
+random_draws: keys used up in a step (full size, traced).
+temporaries: bytes beside inputs and outputs (small size, compiled by XLA for this CPU).
+compilations: programs compiled by two steps and an evaluation (small size).
+collectives: in the step with a batch sharded over all devices (small size).
+"""
+
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+
+import nnjax as nn
+from benchmarks.suite import workloads
+from benchmarks.suite.count import primitives, products
+from benchmarks.suite.peers.nnjax import NETWORKS
+from benchmarks.suite.workloads import WORKLOADS
+
+FILE = Path(__file__).with_name("golden.json")
+DRAWS = ("random_bits", "threefry2x32", "rng_bit_generator")
+COLLECTIVES = (
+    "all-reduce(",
+    "all-gather(",
+    "all-to-all(",
+    "reduce-scatter(",
+    "collective-permute(",
+)
+SLACK = 1.02  # XLA's temporaries are not ours to the byte
+
+
+def count(name: str) -> dict[str, float]:
+    """The figures of one workload."""
+    workload = WORKLOADS[name]
+    step, start, batch = _step(workload, workload.sizes, abstract=True)
+    ran = primitives(step, start, batch)
+    small, begin, few = _step(workload, workload.smoke)
+    compiled = jax.jit(small, donate_argnums=0).lower(begin, few).compile()
+    return {
+        "gflop": round(products(step, start, batch) / 1e9, 4),
+        "equations": sum(ran.values()),
+        "random_draws": sum(ran[kind] for kind in DRAWS),
+        "temporaries": compiled.memory_analysis().temp_size_in_bytes,
+        "compilations": _compilations(workload),
+        "collectives": _collectives(workload),
+    }
+
+
+def grown(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[str]:
+    """What has grown, in words; temporaries count only where the same jaxlib compiled them."""
+    same_compiler = now["jaxlib"] == before["jaxlib"]
+    lines = []
+    for name, figures in now["workloads"].items():
+        for what, value in figures.items():
+            was = before["workloads"].get(name, {}).get(what)
+            of_compiler = what in ("temporaries", "collectives")
+            slack = SLACK if what == "temporaries" else 1
+            if was is None:
+                lines.append(f"{name}, {what}: {value}, not stored yet")
+            elif value > slack * was and (same_compiler or not of_compiler):
+                lines.append(f"{name}, {what}: {was} -> {value}")
+    return lines
+
+
+def main(write: bool) -> list[str]:
+    """Count, print, and compare or store."""
+    counted = {name: count(name) for name in WORKLOADS}
+    now = {"jaxlib": importlib.metadata.version("jaxlib"), "workloads": counted}
+    for name, figures in counted.items():
+        print(f"{name}: " + ", ".join(f"{what} {value}" for what, value in figures.items()))
+    if write:
+        FILE.write_text(json.dumps(now, indent=1) + "\n")
+        return []
+    return grown(now, json.loads(FILE.read_text()))
+
+
+def _step(workload, sizes, abstract=False):
+    model = NETWORKS[workload.network](sizes)
+    optimizer = optax.adam(1e-3)
+    init = lambda: nn.train.init_state(model, optimizer, jax.random.key(0))
+    state: Any = jax.eval_shape(init) if abstract else init()
+    step = nn.train.make_step(model, nn.losses.softmax_cross_entropy, optimizer)
+    return step, state, workloads.batch(workload, sizes)
+
+
+def _compilations(workload) -> int:
+    """Programs that XLA compiles, from init to the second evaluation."""
+    names: list[str] = []
+    listen = lambda event, _, **__: names.append(event) if "backend_compile" in event else None
+    jax.clear_caches()
+    step, state, batch = _step(workload, workload.smoke)
+    model = NETWORKS[workload.network](workload.smoke)
+    step, infer = jax.jit(step, donate_argnums=0), jax.jit(lambda p, s, x: model.apply(p, s, x)[0])
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        for _ in range(2):
+            state, _ = step(state, batch)
+            jax.block_until_ready(infer(state.params, state.state, batch[0]))
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+    return len(names)
+
+
+def _collectives(workload) -> int:
+    devices = jax.device_count()
+    mesh = jax.make_mesh((devices,), ("data",), axis_types=(AxisType.Auto,))
+    sizes = {**workload.smoke, "batch": devices}
+    step, state, batch = _step(workload, sizes)
+    whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
+    shardings = jax.tree.map(lambda _: whole, state), (split, split)
+    batch = jax.tree.map(np.asarray, batch)
+    text = jax.jit(step, in_shardings=shardings).lower(state, batch).compile().as_text()
+    return sum(text.count(kind) for kind in COLLECTIVES)

@@ -1,0 +1,51 @@
+"""The peers: each a file with the same networks, from the same weights.
+
+A file has ``side(network, way, weights, batch, sizes, laps) -> Side``. ``way`` is one of the forms
+in which the library trains: its documented loop, or the quickest that it recommends.
+"""
+
+import importlib
+import importlib.util
+from typing import NamedTuple
+
+
+class Peer(NamedTuple):
+    module: str
+    way: str
+    needs: tuple[str, ...]  # what must be installed
+    about: str
+
+
+PEERS: dict[str, Peer] = {
+    "hand-written": Peer(
+        "hand_written", "", (), "functions of dicts, as first drafted; jitted, donated"
+    ),
+    "nnjax": Peer("nnjax", "", (), "nn.train.make_step, jitted, donated"),
+    "linen": Peer("linen", "donated", ("flax",), "Flax Linen, jitted, donated"),
+    "nnx": Peer("nnx", "jit", ("flax",), "Flax NNX, nnx.jit and nnx.Optimizer"),
+    "nnx split": Peer("nnx", "split", ("flax",), "Flax NNX, split and merge, jax.jit, donated"),
+    "equinox": Peer("equinox", "filter_jit", ("equinox",), "Equinox, eqx.filter_jit"),
+    "equinox split": Peer(
+        "equinox", "partition", ("equinox",), "Equinox, partition and combine, jax.jit, donated"
+    ),
+    "haiku": Peer("haiku", "donated", ("haiku",), "Haiku, jitted, donated"),
+    "keras": Peer("keras", "train_on_batch", ("keras",), "Keras 3 on JAX, train_on_batch"),
+    "blox": Peer("blox", "donated", ("blox",), "jax-blox, jitted, donated"),
+    "torch": Peer("torch", "eager", ("torch",), "PyTorch, fused Adam, channels last"),
+    "torch.compile": Peer("torch", "compile", ("torch",), "PyTorch, torch.compile, fused Adam"),
+    "ceiling": Peer("ceiling", "", (), "a product of square matrices: the machine's ceiling"),
+}
+
+
+def load(name: str):
+    return importlib.import_module(f"benchmarks.suite.peers.{PEERS[name].module}")
+
+
+def missing(name: str) -> str | None:
+    """Why the peer cannot take part, or None."""
+    for package in PEERS[name].needs:
+        if importlib.util.find_spec(package) is None:
+            return f"{package} is not installed"
+    if importlib.util.find_spec(f"benchmarks.suite.peers.{PEERS[name].module}") is None:
+        return "no file yet"
+    return None

@@ -1,0 +1,147 @@
+"""Hand-written JAX: the network as one would first write it, with no library but optax.
+
+It takes no trick that XLA does not find by itself: heads are split off one product for q, k and v,
+variance is the mean of squared deviations, pooling is ``reduce_window``, the LSTM's input products
+are taken out of the loop. What tricks are worth is what this file is here to tell.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from benchmarks.suite.side import jax_side
+from benchmarks.suite.workloads import flatten, nest
+
+
+def side(network, way, weights, batch, sizes, laps):
+    params = jax.device_put(nest(weights))
+    state = {
+        path: {"mean": jnp.zeros(p["scale"].shape), "var": jnp.ones(p["scale"].shape)}
+        for path, p in _norms(params).items()
+        if network in ("cnn", "resnet")
+    }
+    function = NETWORKS[network]
+    forward = lambda params, state, x, train: function(params, state, x, train, sizes)
+    return jax_side(forward, params, state, batch, flatten, laps)
+
+
+def _norms(tree, prefix=""):
+    found = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            found |= {prefix + name: value} if "scale" in value else {}
+            found |= _norms(value, f"{prefix}{name}/")
+    return found
+
+
+def linear(p, x):
+    return x @ p["kernel"] + p["bias"]
+
+
+def conv(p, x, stride=1):
+    pads = [(n // 2, n // 2) for n in p["kernel"].shape[:2]]
+    y = lax.conv_general_dilated(
+        x, p["kernel"], (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    return y + p["bias"] if "bias" in p else y
+
+
+def batch_norm(p, state, x, train):
+    if train:
+        mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+        n = x.size / x.shape[-1]
+        state = {
+            "mean": 0.9 * state["mean"] + 0.1 * mean,
+            "var": 0.9 * state["var"] + 0.1 * var * (n / (n - 1)),
+        }
+    else:
+        mean, var = state["mean"], state["var"]
+    return (x - mean) * lax.rsqrt(var + 1e-5) * p["scale"] + p["bias"], state
+
+
+def max_pool(x):
+    return lax.reduce_window(x, -np.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+
+def layer_norm(p, x):
+    mean, var = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
+    return (x - mean) * lax.rsqrt(var + 1e-5) * p["scale"] + p["bias"]
+
+
+def mlp(params, state, x, train, sizes):
+    *hidden, last = (params[f"linear_{i}"] for i in range(len(sizes["widths"]) - 1))
+    for p in hidden:
+        x = jax.nn.relu(linear(p, x))
+    return linear(last, x), state
+
+
+def cnn(params, state, x, train, sizes):
+    new = {}
+    for i in range(len(sizes["features"])):
+        x = conv(params[f"conv_{i}"], x)
+        x, new[f"norm_{i}"] = batch_norm(params[f"norm_{i}"], state[f"norm_{i}"], x, train)
+        x = max_pool(jax.nn.relu(x))
+    x = jax.nn.relu(linear(params["linear_0"], x.reshape(len(x), -1)))
+    return linear(params["linear_1"], x), new
+
+
+def resnet(params, state, x, train, sizes):
+    new = {}
+
+    def norm(path, p, x):
+        x, new[path] = batch_norm(p, state[path], x, train)
+        return x
+
+    x = jax.nn.relu(norm("stem_norm", params["stem_norm"], conv(params["stem"], x)))
+    for i in range(2 * len(sizes["features"])):
+        p, path = params[f"block_{i}"], f"block_{i}/"
+        stride = 2 if i % 2 == 0 and i > 0 else 1
+        h = jax.nn.relu(norm(path + "norm_0", p["norm_0"], conv(p["conv_0"], x, stride)))
+        h = norm(path + "norm_1", p["norm_1"], conv(p["conv_1"], h))
+        if "shortcut" in p:
+            x = norm(path + "shortcut_norm", p["shortcut_norm"], conv(p["shortcut"], x, stride))
+        x = jax.nn.relu(x + h)
+    return linear(params["linear"], x.mean((1, 2))), new
+
+
+def gpt(params, state, x, train, sizes):
+    heads, length = sizes["heads"], sizes["length"]
+    h = params["embed"]["embedding"][x] + params["positions"]["table"]["embedding"]
+    for i in range(sizes["blocks"]):
+        p = params[f"block_{i}"]
+        h = h + attention(p["attn"], layer_norm(p["attn_norm"], h), heads, length)
+        hidden = jax.nn.gelu(linear(p["mlp"]["linear_0"], layer_norm(p["mlp_norm"], h)))
+        h = h + linear(p["mlp"]["linear_1"], hidden)
+    return linear(params["head"], layer_norm(params["norm"], h)), state
+
+
+def attention(p, x, heads, length):
+    names = ("query", "key", "value")
+    kernel = jnp.stack([p[name]["kernel"] for name in names], 1)  # [D, 3, D]
+    bias = jnp.stack([p[name]["bias"] for name in names])
+    qkv = jnp.einsum("btd,dce->btce", x, kernel) + bias
+    q, k, v = jnp.moveaxis(qkv.reshape(*qkv.shape[:3], heads, -1), 2, 0)
+    scores = jnp.einsum("bthd,bshd->bhts", q, k) / np.sqrt(q.shape[-1]).astype(np.float32)
+    scores = jnp.where(np.tril(np.ones((length, length), bool)), scores, -jnp.inf)
+    y = jnp.einsum("bhts,bshd->bthd", jax.nn.softmax(scores), v)
+    return linear(p["out"], y.reshape(x.shape))
+
+
+def lstm(params, state, x, train, sizes):
+    p = params["lstm"]
+    projected = jnp.moveaxis(x @ p["kernel"] + p["bias"], 1, 0)
+
+    def step(carry, gates):
+        h, c = carry
+        i, f, g, o = jnp.split(gates + h @ p["recurrent"], 4, -1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (h, c), None
+
+    zero = jnp.zeros((len(x), sizes["features"]))
+    (h, _), _ = lax.scan(step, (zero, zero), projected)
+    return linear(params["linear"], h), state
+
+
+NETWORKS = {"mlp": mlp, "cnn": cnn, "resnet": resnet, "gpt": gpt, "lstm": lstm}

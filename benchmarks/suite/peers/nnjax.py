@@ -1,0 +1,127 @@
+"""nnjax, as its README says: a model, ``make_step``, ``jax.jit`` with donation."""
+
+import jax
+import optax
+
+import nnjax as nn
+from benchmarks.suite.side import LEARNING_RATE, compiled_side
+from benchmarks.suite.workloads import flatten, nest
+
+
+def side(network, way, weights, batch, sizes, laps):
+    model = NETWORKS[network](sizes)
+    optimizer, loss = optax.adam(LEARNING_RATE), nn.losses.softmax_cross_entropy
+    start = nn.train.init_state(model, optimizer, jax.random.key(0))
+    start = start._replace(params=jax.device_put(nest(weights)))
+    step = nn.train.make_step(model, loss, optimizer)
+
+    def objective(params, state, x, labels):
+        logits, state = model.apply(params, state, x, train=True)
+        return loss(logits, labels).mean(), state
+
+    def train(carried, x, labels):
+        carried, values = step(carried, (x, labels))
+        return carried, values["loss"]
+
+    infer = lambda params, state, x: model.apply(params, state, x)[0]
+    return compiled_side(train, infer, objective, start, batch, flatten, laps)
+
+
+def shapes(network: str, sizes) -> dict[str, tuple[int, ...]]:
+    """Of all parameters, by path."""
+    params, _ = jax.eval_shape(NETWORKS[network](sizes).init, jax.random.key(0))
+    return {path: leaf.shape for path, leaf in flatten(params).items()}
+
+
+def mlp(sizes):
+    return nn.mlp(*sizes["widths"])
+
+
+def cnn(sizes):
+    height, width, channels = sizes["image"]
+    layers = {}
+    for i, features in enumerate(sizes["features"]):
+        layers |= {
+            f"conv_{i}": nn.conv(channels, features, 5),
+            f"norm_{i}": nn.batch_norm(features),
+            f"relu_{i}": jax.nn.relu,
+            f"pool_{i}": nn.max_pool(2),
+        }
+        channels, height, width = features, height // 2, width // 2
+    return nn.serial(
+        **layers,
+        flatten=nn.flatten(),
+        linear_0=nn.linear(height * width * channels, sizes["hidden"]),
+        relu=jax.nn.relu,
+        linear_1=nn.linear(sizes["hidden"], sizes["classes"]),
+    )
+
+
+def basic_block(inside, outside, stride):
+    def forward(net, x):
+        h = jax.nn.relu(net.norm_0(net.conv_0(x)))
+        h = net.norm_1(net.conv_1(h))
+        if inside != outside:
+            x = net.shortcut_norm(net.shortcut(x))
+        return jax.nn.relu(x + h)
+
+    shortcut = {}
+    if inside != outside:
+        shortcut = {
+            "shortcut": nn.conv(inside, outside, 1, stride=stride, bias=False),
+            "shortcut_norm": nn.batch_norm(outside),
+        }
+    return nn.compose(
+        forward,
+        conv_0=nn.conv(inside, outside, 3, stride=stride, padding=1, bias=False),
+        norm_0=nn.batch_norm(outside),
+        conv_1=nn.conv(outside, outside, 3, bias=False),
+        norm_1=nn.batch_norm(outside),
+        **shortcut,
+    )
+
+
+def resnet(sizes):
+    features = sizes["features"]
+    widths = [features[0], *(width for width in features for _ in range(2))]
+    blocks = {
+        f"block_{i}": basic_block(*widths[i : i + 2], 2 if i % 2 == 0 and i > 0 else 1)
+        for i in range(len(widths) - 1)
+    }
+    return nn.serial(
+        stem=nn.conv(sizes["image"][-1], features[0], 3, bias=False),
+        stem_norm=nn.batch_norm(features[0]),
+        relu=jax.nn.relu,
+        **blocks,
+        pool=nn.global_avg_pool(),
+        linear=nn.linear(features[-1], sizes["classes"]),
+    )
+
+
+def gpt(sizes):
+    dim = sizes["dim"]
+    return nn.serial(
+        embed=nn.embedding(sizes["vocabulary"], dim),
+        positions=nn.learned_positions(sizes["length"], dim),
+        **{
+            f"block_{i}": nn.encoder_block(dim, sizes["heads"], causal=True)
+            for i in range(sizes["blocks"])
+        },
+        norm=nn.layer_norm(dim),
+        head=nn.linear(dim, sizes["vocabulary"]),
+    )
+
+
+def lstm(sizes):
+    features = sizes["features"]
+
+    def forward(net, x):
+        y, _ = net.lstm(x)
+        return net.linear(y[:, -1])
+
+    return nn.compose(
+        forward, lstm=nn.lstm(features, features), linear=nn.linear(features, sizes["classes"])
+    )
+
+
+NETWORKS = {"mlp": mlp, "cnn": cnn, "resnet": resnet, "gpt": gpt, "lstm": lstm}

@@ -1,0 +1,265 @@
+"""PyTorch: modules, ``loss.backward()``, a fused Adam.
+
+Two ways: ``eager``, and ``compile``, the same loop over ``torch.compile(model)``. Images come in
+channels-last memory, as PyTorch's performance guide advises; the GPT has nanoGPT's fused linear
+layer for query, key and value. PyTorch takes what GPU there is.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from benchmarks.suite.side import LEARNING_RATE, Side
+
+LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
+LSTM = {"kernel": "weight_ih_l0", "recurrent": "weight_hh_l0", "bias": "bias_ih_l0"}
+HEADS = ("query", "key", "value")
+
+
+def side(network, way, weights, batch, sizes, laps):
+    torch.set_num_threads(os.cpu_count() or 1)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model: Any = NETWORKS[network](sizes)
+    load(model, weights, sizes)
+    if network == "lstm":  # its second bias, which we do not have, stays zero
+        model.lstm.bias_hh_l0.requires_grad_(False).zero_()
+    model.to(device)
+    images = network in ("cnn", "resnet")
+    if images:
+        model.to(memory_format=torch.channels_last)
+    inputs, labels = (torch.as_tensor(array, device=device) for array in batch)
+    # NHWC in memory as NCHW in shape is what PyTorch calls channels last
+    x = inputs.permute(0, 3, 1, 2) if images else inputs.long() if network == "gpt" else inputs
+    labels = labels.long()
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    call = torch.compile(model) if way == "compile" else model
+    laps.mark("init")
+
+    def mode(train):
+        if model.training != train:
+            model.train(train)
+
+    def backward():
+        mode(True)
+        optimizer.zero_grad(set_to_none=True)
+        logits = call(x)
+        loss = F.cross_entropy(logits.flatten(0, -2), labels.flatten())
+        loss.backward()
+        return loss
+
+    def train():
+        loss = backward()
+        optimizer.step()
+        return loss.detach()
+
+    def infer():
+        mode(False)
+        with torch.no_grad():
+            return call(x)
+
+    def at_start(function):
+        now = {name: value.clone() for name, value in model.state_dict().items()}
+        model.load_state_dict(start)
+        found = function()
+        model.load_state_dict(now)
+        return found
+
+    def loss_and_gradients():
+        loss = at_start(backward)
+        return float(loss.detach()), gradients(model, weights, sizes)
+
+    return Side(
+        train=train,
+        infer=infer,
+        wait=lambda _: torch.cuda.synchronize() if device.type == "cuda" else None,
+        outputs=lambda: at_start(infer).cpu().numpy(),
+        loss_and_gradients=loss_and_gradients,
+        parts=laps.parts,
+    )
+
+
+def load(model, weights, sizes):
+    found = dict(model.named_parameters())
+    with torch.no_grad():
+        for path, weight in weights.items():
+            name, rows = place(path, len(weight.T))
+            found[name][rows].copy_(torch.from_numpy(turn(path, weight, sizes)))
+
+
+def gradients(model, weights, sizes):
+    found = {}
+    theirs = dict(model.named_parameters())
+    for path, weight in weights.items():
+        name, rows = place(path, len(weight.T))
+        grad = theirs[name].grad
+        assert grad is not None
+        found[path] = turn_back(path, grad[rows].cpu().numpy(), sizes)
+    return found
+
+
+def place(path: str, features: int) -> tuple[str, slice]:
+    """Of a parameter of ours: PyTorch's name, and which rows; query, key and value share one."""
+    *parents, leaf = path.replace("/table/", "/").split("/")
+    if parents[-1] in HEADS:
+        first = HEADS.index(parents[-1]) * features
+        return ".".join([*parents[:-1], "qkv", LEAVES[leaf]]), slice(first, first + features)
+    names = LSTM if parents == ["lstm"] else LEAVES
+    return ".".join([*parents, names[leaf]]), slice(None)
+
+
+def turn(path, weight, sizes):
+    """A kernel of ours in PyTorch's layout: out features first."""
+    if path.endswith("embedding") or weight.ndim == 1:
+        return weight
+    if path == "linear_0/kernel" and "hidden" in sizes:  # rows H, W, C are C, H, W there
+        weight = weight.reshape(*flat_image(sizes), -1).transpose(2, 0, 1, 3)
+        weight = weight.reshape(-1, weight.shape[-1])
+    return weight.transpose(3, 2, 0, 1) if weight.ndim == 4 else weight.T
+
+
+def turn_back(path, grad, sizes):
+    if path.endswith("embedding") or grad.ndim == 1:
+        return grad
+    if path == "linear_0/kernel" and "hidden" in sizes:
+        height, width, channels = flat_image(sizes)
+        grad = grad.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
+        return grad.reshape(len(grad), -1).T
+    return grad.transpose(2, 3, 1, 0) if grad.ndim == 4 else grad.T
+
+
+def flat_image(sizes) -> tuple[int, int, int]:
+    shrunk = 2 ** len(sizes["features"])
+    height, width, _ = sizes["image"]
+    return height // shrunk, width // shrunk, sizes["features"][-1]
+
+
+class Mlp(nn.Sequential):
+    def __init__(self, widths, activation: Callable[[], nn.Module] = nn.ReLU):
+        super().__init__()
+        for i in range(len(widths) - 1):
+            if i:
+                self.add_module(f"activation_{i}", activation())
+            self.add_module(f"linear_{i}", nn.Linear(*widths[i : i + 2]))
+
+
+class Cnn(nn.Sequential):
+    def __init__(self, sizes):
+        super().__init__()
+        height, width, channels = sizes["image"]
+        for i, features in enumerate(sizes["features"]):
+            self.add_module(f"conv_{i}", nn.Conv2d(channels, features, 5, padding=2))
+            self.add_module(f"norm_{i}", nn.BatchNorm2d(features))
+            self.add_module(f"relu_{i}", nn.ReLU())
+            self.add_module(f"pool_{i}", nn.MaxPool2d(2))
+            channels = features
+        self.flatten = nn.Flatten()
+        self.linear_0 = nn.Linear(int(np.prod(flat_image(sizes))), sizes["hidden"])
+        self.relu = nn.ReLU()
+        self.linear_1 = nn.Linear(sizes["hidden"], sizes["classes"])
+
+
+def conv(inside, outside, kernel_size, stride=1):
+    return nn.Conv2d(inside, outside, kernel_size, stride, kernel_size // 2, bias=False)
+
+
+class BasicBlock(nn.Module):
+    def __init__(self, inside, outside, stride):
+        super().__init__()
+        self.conv_0, self.norm_0 = conv(inside, outside, 3, stride), nn.BatchNorm2d(outside)
+        self.conv_1, self.norm_1 = conv(outside, outside, 3), nn.BatchNorm2d(outside)
+        self.changes = inside != outside
+        if self.changes:
+            self.shortcut = conv(inside, outside, 1, stride)
+            self.shortcut_norm = nn.BatchNorm2d(outside)
+
+    def forward(self, x):
+        h = F.relu(self.norm_0(self.conv_0(x)))
+        h = self.norm_1(self.conv_1(h))
+        if self.changes:
+            x = self.shortcut_norm(self.shortcut(x))
+        return F.relu(x + h)
+
+
+class ResNet(nn.Sequential):
+    def __init__(self, sizes):
+        super().__init__()
+        features = sizes["features"]
+        self.stem = conv(sizes["image"][-1], features[0], 3)
+        self.stem_norm = nn.BatchNorm2d(features[0])
+        self.relu = nn.ReLU()
+        for i in range(2 * len(features)):
+            inside, outside = features[max(i - 1, 0) // 2], features[i // 2]
+            stride = 2 if i % 2 == 0 and i > 0 else 1
+            self.add_module(f"block_{i}", BasicBlock(inside, outside, stride))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.linear = nn.Linear(features[-1], sizes["classes"])
+
+
+class Attention(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+
+    def forward(self, x):
+        batch, length, dim = x.shape
+        parts = self.qkv(x).split(dim, 2)
+        q, k, v = (y.view(batch, length, self.heads, -1).transpose(1, 2) for y in parts)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return self.out(y.transpose(1, 2).contiguous().view(batch, length, dim))
+
+
+class Block(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.attn_norm, self.mlp_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attn = Attention(dim, heads)
+        self.mlp = Mlp((dim, 4 * dim, dim), lambda: nn.GELU(approximate="tanh"))
+
+    def forward(self, x):
+        x = x + self.attn(self.attn_norm(x))
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class Gpt(nn.Module):
+    def __init__(self, sizes):
+        super().__init__()
+        dim = sizes["dim"]
+        self.embed = nn.Embedding(sizes["vocabulary"], dim)
+        self.positions = nn.Embedding(sizes["length"], dim)
+        self.blocks = range(sizes["blocks"])
+        for i in self.blocks:
+            self.add_module(f"block_{i}", Block(dim, sizes["heads"]))
+        self.norm, self.head = nn.LayerNorm(dim), nn.Linear(dim, sizes["vocabulary"])
+
+    def forward(self, x):
+        h = self.embed(x) + self.positions(torch.arange(x.shape[1], device=x.device))
+        for i in self.blocks:
+            h = self.get_submodule(f"block_{i}")(h)
+        return self.head(self.norm(h))
+
+
+class Lstm(nn.Module):
+    def __init__(self, sizes):
+        super().__init__()
+        self.lstm = nn.LSTM(sizes["features"], sizes["features"], batch_first=True)
+        self.linear = nn.Linear(sizes["features"], sizes["classes"])
+
+    def forward(self, x):
+        return self.linear(self.lstm(x)[0][:, -1])
+
+
+NETWORKS = {
+    "mlp": lambda sizes: Mlp(sizes["widths"]),
+    "cnn": Cnn,
+    "resnet": ResNet,
+    "gpt": Gpt,
+    "lstm": Lstm,
+}

@@ -1,0 +1,140 @@
+"""Results as text: tables for the terminal and the docs, a plot, and two runs compared."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.suite.run import Row
+from benchmarks.suite.workloads import WORKLOADS
+
+BEGIN, END = "<!-- results: python -m benchmarks report -->", "<!-- end of results -->"
+
+
+def table(rows: Sequence[Row]) -> str:
+    """A workload's rows, quickest step first."""
+    reference = next((row for row in rows if row.peer == "ceiling"), None)
+    ceiling = None if reference is None else reference.gflop / reference.train[1]
+    unit = WORKLOADS[rows[0].workload].unit
+    head = [
+        *("peer", "step, ms", "p10–p90", "of hand-written", f"{unit}/s", "GFLOP/s"),
+        *("of ceiling", "inference, ms", "call, µs", "first step, s", "temporaries, MiB"),
+        "peak, MiB",
+    ]
+    lines = [head]
+    for row in sorted(rows, key=lambda row: row.train[1]):
+        low, median, high = (1e3 * seconds for seconds in row.train)
+        speed = row.gflop / row.train[1]
+        own = row.peer == "ceiling"
+        temporaries = row.memory["temporaries"]
+        first = sum(s for part, s in row.parts.items() if part not in ("import", "init"))
+        lines.append(
+            [
+                row.peer,
+                _number(median),
+                f"{_number(low)}–{_number(high)}",
+                "" if own or row.ratio is None else f"{row.ratio:.2f}",
+                "" if own else f"{row.rate:,.0f}",
+                f"{speed:.1f}",
+                "" if ceiling is None else f"{speed / ceiling:.0%}",
+                "" if own else _number(1e3 * row.infer[1]),
+                "" if own else f"{1e6 * row.call[1]:,.0f}",
+                "" if own else f"{first:.2f}",
+                "" if temporaries is None else f"{temporaries / 2**20:,.1f}",
+                f"{(row.memory['peak'] or 0) / 2**20:,.0f}",
+            ]
+        )
+    return _markdown(lines)
+
+
+def page(results: Mapping[str, Any], plot: str | None) -> str:
+    """The section of one suite."""
+    rows = [Row(**row) for row in results["rows"]]
+    names = list(dict.fromkeys(row.workload for row in rows))
+    said = ", ".join(f"{k} {v}" for k, v in results.items() if k not in ("rows", "left_out"))
+    parts = [f"### {results['suite'].upper()}", said + "."]
+    if plot:
+        parts.append(f"![Step times over hand-written JAX's]({plot})")
+    for name in names:
+        workload = [row for row in rows if row.workload == name]
+        parts += [
+            f"**{name}**: {WORKLOADS[name].about}. {workload[0].rounds} rounds.",
+            table(workload),
+        ]
+    if results["left_out"]:
+        parts.append("Left out:")
+        parts.append("\n".join(f"- {name}: {why}" for name, why in results["left_out"].items()))
+    return "\n\n".join(parts)
+
+
+def write(files: Sequence[Path], target: Path) -> None:
+    """Put the sections of all files between the page's two marks.
+
+    Raises: ValueError, if the page lacks them.
+    """
+    text = target.read_text()
+    if BEGIN not in text or END not in text:
+        raise ValueError(f"{target}: got no marks, expected the lines {BEGIN!r} and {END!r}.")
+    sections = []
+    for file in files:
+        results = json.loads(file.read_text())
+        picture = target.parent / "images" / f"benchmarks_{results['suite']}.svg"
+        picture.parent.mkdir(exist_ok=True)
+        plot([Row(**row) for row in results["rows"]], picture)
+        sections.append(page(results, f"images/{picture.name}"))
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    target.write_text(f"{before}{BEGIN}\n\n" + "\n\n".join(sections) + f"\n\n{END}{after}")
+
+
+def plot(rows: Sequence[Row], file: Path) -> None:
+    """A panel a workload: each peer's step over hand-written JAX's, shorter is quicker."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = [row for row in rows if row.ratio is not None and row.peer != "ceiling"]
+    names = list(dict.fromkeys(row.workload for row in rows))
+    with plt.rc_context({"svg.hashsalt": "nnjax", "font.size": 8}):
+        figure, panels = plt.subplots(
+            1, len(names), figsize=(2.6 * len(names) + 1, 3.2), squeeze=False, layout="constrained"
+        )
+        for panel, name in zip(panels[0], names, strict=True):
+            shown = sorted((r for r in rows if r.workload == name), key=lambda r: -(r.ratio or 0))
+            colors = ["#c44e52" if row.peer == "nnjax" else "#8c9bb0" for row in shown]
+            panel.barh([row.peer for row in shown], [row.ratio or 0 for row in shown], color=colors)
+            panel.axvline(1, color="black", linewidth=0.6)
+            panel.set_title(name)
+            panel.set_xlim(0, min(5, 1.1 * max(row.ratio or 0 for row in shown)))
+        figure.supxlabel("step time over hand-written JAX's (bars end at 5)")
+        figure.savefig(file, metadata={"Date": None})
+        plt.close(figure)
+
+
+def compare(
+    old: Mapping[str, Any], new: Mapping[str, Any], slower: float
+) -> tuple[list[str], list[str]]:
+    """Lines on every side that both have, and the workloads on which nnjax lost by ``slower``."""
+    before = {(row["workload"], row["peer"]): row["ratio"] for row in old["rows"]}
+    lines, worse = [], []
+    for row in new["rows"]:
+        place = row["workload"], row["peer"]
+        was, now = before.get(place), row["ratio"]
+        if was is None or now is None:
+            continue
+        lines.append(f"{', '.join(place)}: {was:.3f} -> {now:.3f} ({now / was:.2f})")
+        if row["peer"] == "nnjax" and now > slower * was:
+            worse.append(row["workload"])
+    return lines, worse
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    rows = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
+    rows.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(rows)

@@ -1,0 +1,220 @@
+"""Time workloads in every peer: a process a side, all sides in turn, round after round."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import clock
+from benchmarks.suite import peers, workloads
+from benchmarks.suite.workloads import WORKLOADS, Workload
+
+BURST = 0.25  # seconds that a side's turn should last at least
+TOLERANCE = 2e-3  # of the largest entry: what float32 leaves of ResNet-18's gradients
+
+
+class SideError(RuntimeError):
+    """A side that could not be set up, or computes something else."""
+
+
+@dataclasses.dataclass
+class Row:
+    """One peer on one workload; times in seconds, over rounds; memory in bytes.
+
+    train, infer, call: p10, median and p90 of a step, and of the time until the call returns.
+    ratio: median over rounds of this peer's step by hand-written JAX's; ``None`` without it.
+    """
+
+    workload: str
+    peer: str
+    train: list[float]
+    infer: list[float]
+    call: list[float]
+    ratio: float | None
+    parts: dict[str, float]
+    memory: dict[str, int | None]
+    gflop: float
+    rate: float  # examples or tokens a second
+    rounds: int
+
+
+class Process:
+    """A side's worker, its set-up done, waiting for orders."""
+
+    def __init__(self, peer: str, name: str, folder: Path, backend: str):
+        env = os.environ | {
+            "PYTHONPATH": f"{clock.ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+            "JAX_PLATFORMS": {"gpu": "cuda"}.get(backend, backend),
+            "KERAS_BACKEND": "jax",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "OMP_WAIT_POLICY": "PASSIVE",  # an idle PyTorch must not spin while others run
+        }
+        self.errors = (folder / f"{peer}.log").open("w+")
+        command = [sys.executable, "-m", "benchmarks.suite.worker", peer, name, str(folder)]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(
+            command, env=env, stdin=pipe, stdout=pipe, stderr=self.errors, text=True, cwd=clock.ROOT
+        )
+        self.peer = peer
+        self.ready = self._answer()
+
+    def __call__(self, what: str, steps: int) -> dict[str, float]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{what} {steps}\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            self.process.wait()
+            self.errors.seek(0)
+            lines = self.errors.read().strip().splitlines() or ["no word"]
+            raise SideError(f"{self.peer} ended: {lines[-1]}")
+        return json.loads(line)
+
+    def close(self) -> None:
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.kill()
+        self.process.wait()
+        for file in (self.process.stdin, self.process.stdout, self.errors):
+            file.close()
+
+
+def race(
+    name: str, names: Sequence[str], *, backend: str, smoke: bool, rounds: int
+) -> tuple[list[Row], dict[str, str]]:
+    """Rows of the peers that can take part, and the reasons of those left out.
+
+    Raises: SideError, if nnjax or hand-written JAX cannot take part.
+    """
+    workload = WORKLOADS[name]
+    sizes = workload.smoke if smoke else workload.sizes
+    left_out, sides = {}, {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        prepare(workload, sizes, folder, backend)
+        try:
+            for peer in names:
+                reason = peers.missing(peer)
+                if reason is None:
+                    try:
+                        sides[peer] = Process(peer, name, folder, backend)
+                        compare(peer, folder)
+                    except SideError as error:
+                        reason = str(error)
+                        if peer in sides:
+                            sides.pop(peer).close()
+                if reason is not None:
+                    left_out[peer] = reason
+                    print(f"  {peer} left out: {reason}", flush=True)
+                    if peer in ("nnjax", "hand-written"):
+                        raise SideError(reason)
+            return timed(name, sizes, sides, rounds), left_out
+        finally:
+            for side in sides.values():
+                side.close()
+
+
+def prepare(workload: Workload, sizes, folder: Path, backend: str) -> None:
+    from benchmarks.suite.peers import nnjax
+
+    weights = workloads.weights(nnjax.shapes(workload.network, sizes))
+    x, labels = workloads.batch(workload, sizes)
+    stored = {f"weights/{path}": weight for path, weight in weights.items()}
+    np.savez(folder / "start.npz", inputs=x, labels=labels, **stored)
+    settings = {"network": workload.network, "sizes": dict(sizes), "backend": backend}
+    (folder / "settings.json").write_text(json.dumps(settings))
+
+
+def compare(peer: str, folder: Path) -> None:
+    """Refuse a side whose outputs, loss or gradients are not hand-written JAX's."""
+    reference = folder / "hand-written.npz"
+    if peer == "ceiling" or not reference.exists():
+        return
+    theirs, ours = np.load(reference), np.load(folder / f"{peer}.npz")
+    different = sorted(set(theirs) ^ set(ours))
+    if different:
+        raise SideError(f"{peer}: arrays that only one side has: {', '.join(different[:4])}")
+    for name in theirs:
+        a, b = ours[name], theirs[name]
+        if a.shape != b.shape:
+            raise SideError(f"{peer}: {name}: got shape {a.shape}, expected {b.shape}")
+        largest = float(np.abs(b).max(initial=1e-3))
+        error = float(np.abs(a - b).max(initial=0)) / largest
+        if not error <= TOLERANCE:
+            raise SideError(f"{peer}: {name} differs by {error:.1e} of its largest entry")
+
+
+def timed(name: str, sizes, sides: dict[str, Process], rounds: int) -> list[Row]:
+    """Interleave the sides, each round another one first; the first round is warm-up."""
+    steps = {peer: how_many(side) for peer, side in sides.items()}
+    order, runs = list(sides), {peer: [] for peer in sides}
+    for number in range(rounds + 1):
+        turn = number % len(order)
+        for peer in order[turn:] + order[:turn]:
+            side = sides[peer]
+            train = side("train", steps[peer]["train"])
+            call = side("train", 1)["call"]
+            infer = side("infer", steps[peer]["infer"])
+            if number:
+                runs[peer].append((train["step"], infer["step"], call))
+    times = {peer: np.array(found).T for peer, found in runs.items()}
+    gflop = flops(name, sizes) / 1e9
+    workload = WORKLOADS[name]
+
+    def row(peer: str) -> Row:
+        train, infer, call = times[peer]
+        reference = times.get("hand-written")
+        quantiles = lambda values: [float(q) for q in np.percentile(values, (10, 50, 90))]
+        median = float(np.median(train))
+        work = ceiling_flops() if peer == "ceiling" else gflop
+        return Row(
+            workload=name,
+            peer=peer,
+            train=quantiles(train),
+            infer=quantiles(infer),
+            call=quantiles(call),
+            ratio=None if reference is None else float(np.median(train / reference[0])),
+            parts=sides[peer].ready["parts"],
+            memory=sides[peer].ready["memory"],
+            gflop=work,
+            rate=workloads.work(workload, sizes) / median,
+            rounds=rounds,
+        )
+
+    return [row(peer) for peer in order]
+
+
+def how_many(side: Process) -> dict[str, int]:
+    """Steps that last a burst, from a first few."""
+    few = {what: min(side(what, 2)["step"] for _ in range(2)) for what in ("train", "infer")}
+    return {what: max(1, round(BURST / max(seconds, 1e-6))) for what, seconds in few.items()}
+
+
+def ceiling_flops() -> float:
+    from benchmarks.suite.peers import ceiling
+
+    return 2 * ceiling.size() ** 3 / 1e9
+
+
+def flops(name: str, sizes) -> float:
+    """Of a train step: three times those of the products and convolutions of a forward pass."""
+    import jax
+
+    from benchmarks.suite.count import products
+    from benchmarks.suite.peers.nnjax import NETWORKS
+
+    workload = WORKLOADS[name]
+    model = NETWORKS[workload.network](sizes)
+    params, state = jax.eval_shape(model.init, jax.random.key(0))
+    x, _ = workloads.batch(workload, sizes)
+    return 3.0 * products(lambda p, s, x: model.apply(p, s, x, train=True), params, state, x)

@@ -1,0 +1,118 @@
+"""A side of the race: one network in one library, ready to train, to infer, and to be compared."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+LEARNING_RATE = 1e-3  # Adam, everywhere
+
+
+@dataclasses.dataclass
+class Side:
+    """Calls return at once, with something to ``wait`` for; arrays that are compared are NumPy's.
+
+    gradients: of the mean cross entropy of the batch, in training mode, by nnjax's paths.
+    parts: seconds of init, and of what comes before the first step is done.
+    temporaries: bytes of the compiled step beside its inputs and outputs, where known.
+    """
+
+    train: Callable[[], Any]
+    infer: Callable[[], Any]
+    wait: Callable[[Any], Any]
+    outputs: Callable[[], np.ndarray]
+    loss_and_gradients: Callable[[], tuple[float, dict[str, np.ndarray]]]
+    parts: dict[str, float]
+    temporaries: int | None = None
+
+
+class Laps:
+    """Seconds between marks."""
+
+    def __init__(self):
+        self.parts: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def mark(self, part: str) -> None:
+        now = time.perf_counter()
+        self.parts[part], self._last = now - self._last, now
+
+
+def jax_side(
+    forward: Callable[[Any, Any, Any, bool], tuple[Any, Any]],
+    params: Any,
+    state: Any,
+    batch: tuple[np.ndarray, np.ndarray],
+    by_path: Callable[[Any], Mapping[str, Any]],
+    laps: Laps,
+) -> Side:
+    """A network that is a pure function: ``forward(params, state, x, train) -> (logits, state)``.
+
+    The step is jitted and takes over the memory of its old state, the quickest form that every
+    functional library allows. ``by_path`` turns a tree like params into nnjax's paths.
+    """
+    import jax
+    import optax
+
+    optimizer = optax.adam(LEARNING_RATE)
+    opt_state = jax.jit(optimizer.init)(params)
+
+    def objective(params, state, x, labels):
+        logits, state = forward(params, state, x, True)
+        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return losses.mean(), state
+
+    def step(carried, x, labels):
+        params, state, opt_state = carried
+        grad = jax.value_and_grad(objective, has_aux=True)
+        (loss, state), grads = grad(params, state, x, labels)
+        updates, opt_state = optimizer.update(grads, opt_state, params)
+        return (optax.apply_updates(params, updates), state, opt_state), loss
+
+    def infer(params, state, x):
+        return forward(params, state, x, False)[0]
+
+    return compiled_side(step, infer, objective, (params, state, opt_state), batch, by_path, laps)
+
+
+def compiled_side(step, infer, objective, carried, batch, by_path, laps: Laps) -> Side:
+    """``step(carried, x, labels)``, jitted, with a carried state that begins (params, state)."""
+    import jax
+
+    params, state, *_ = carried
+    x, labels = jax.device_put(batch)
+    start = jax.device_get((params, state))  # donation takes the arrays themselves away
+    traced = jax.jit(step, donate_argnums=0)
+    laps.mark("init")
+    program = traced.trace(carried, x, labels)
+    laps.mark("trace")
+    compiled = program.lower().compile()
+    laps.mark("compile")
+    memory = compiled.memory_analysis()
+    jitted_infer = jax.jit(infer)
+    kept = {"carried": carried}
+
+    def train():
+        kept["carried"], loss = traced(kept["carried"], x, labels)
+        return loss
+
+    def outputs():
+        return np.asarray(jitted_infer(*jax.device_put(start), x))
+
+    def loss_and_gradients():
+        grad = jax.jit(jax.value_and_grad(objective, has_aux=True))
+        (loss, _), grads = grad(*jax.device_put(start), x, labels)
+        found = {path: np.asarray(leaf) for path, leaf in by_path(grads).items()}
+        return float(loss), found
+
+    return Side(
+        train=train,
+        infer=lambda: jitted_infer(*kept["carried"][:2], x),
+        wait=jax.block_until_ready,
+        outputs=outputs,
+        loss_and_gradients=loss_and_gradients,
+        parts=laps.parts,
+        temporaries=None if memory is None else memory.temp_size_in_bytes,
+    )

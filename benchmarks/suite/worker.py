@@ -1,0 +1,88 @@
+"""One side in a process of its own: it sets itself up, then does as many steps as it is told.
+
+``python -m benchmarks.suite.worker PEER WORKLOAD FOLDER`` reads weights and batch from FOLDER and
+leaves its outputs and gradients there. Then each line of its input, ``train N`` or ``infer N``,
+makes it take N steps in a row and answer with the seconds that one took.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+START = time.perf_counter()
+
+
+def main(peer: str, workload: str, folder: Path) -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what the libraries print is not an answer
+
+    def answer(**values: Any) -> None:
+        print(json.dumps(values), file=answers, flush=True)
+
+    import numpy as np
+
+    from benchmarks.suite import peers, side
+
+    settings = json.loads((folder / "settings.json").read_text())
+    sizes = {name: tuple(v) if isinstance(v, list) else v for name, v in settings["sizes"].items()}
+    kept = np.load(folder / "start.npz")
+    weights = {k.removeprefix("weights/"): v for k, v in kept.items() if k.startswith("weights/")}
+    batch = kept["inputs"], kept["labels"]
+    module = peers.load(peer)
+    check_backend(settings["backend"], peers.PEERS[peer].module)
+    imported = time.perf_counter() - START
+
+    laps = side.Laps()
+    runner = module.side(settings["network"], peers.PEERS[peer].way, weights, batch, sizes, laps)
+    loss, gradients = runner.loss_and_gradients()
+    found = {"outputs": runner.outputs(), "loss": np.float32(loss)}
+    np.savez(folder / f"{peer}.npz", **found, **{f"gradients/{k}": v for k, v in gradients.items()})
+
+    start = time.perf_counter()
+    runner.wait(runner.train())
+    first = time.perf_counter() - start
+    answer(parts={"import": imported, **runner.parts, "first step": first}, memory=memory(runner))
+
+    calls = {"train": runner.train, "infer": runner.infer}
+    for line in sys.stdin:
+        what, number = line.split()
+        call = calls[what]
+        start = time.perf_counter()
+        for _ in range(int(number)):
+            result = call()
+        returned = time.perf_counter()
+        runner.wait(result)
+        done = time.perf_counter()
+        n = int(number)
+        answer(step=(done - start) / n, call=(returned - start) / n)
+
+
+def memory(runner) -> dict[str, int | None]:
+    """Bytes: the most that the process held, and the temporaries of the compiled step."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {"peak": peak, "temporaries": runner.temporaries}
+
+
+def check_backend(wanted: str, module: str) -> None:
+    """Refuse another backend than asked for, rather than time it.
+
+    Raises: SystemExit, with a line that says what there is.
+    """
+    if module == "torch":
+        import torch
+
+        there = "gpu" if torch.cuda.is_available() else "cpu"
+    else:
+        import jax
+
+        there = jax.default_backend()
+    if there != wanted:
+        raise SystemExit(f"{module}: got the backend {there}, asked for {wanted}.")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))

@@ -1,0 +1,185 @@
+"""The benchmark suite: sides that differ are left out, reports say what was measured."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks import __main__ as commands, clock
+from benchmarks.suite import count, golden, peers, report, run, side, workloads
+from benchmarks.suite.peers import hand_written, nnjax
+from benchmarks.suite.workloads import WORKLOADS
+
+
+@pytest.fixture(autouse=True)
+def as_users_run_them():
+    with jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def made(module, name):
+    workload = WORKLOADS[name]
+    weights = workloads.weights(nnjax.shapes(workload.network, workload.smoke))
+    batch = workloads.batch(workload, workload.smoke)
+    return module.side(workload.network, "", weights, batch, workload.smoke, side.Laps())
+
+
+@pytest.mark.parametrize("name", ["mlp", "lstm"])
+def test_both_sides_are_one_network(name):
+    ours, theirs = made(nnjax, name), made(hand_written, name)
+    np.testing.assert_allclose(ours.outputs(), theirs.outputs(), rtol=1e-5, atol=1e-6)
+    (loss, grads), (their_loss, their_grads) = (
+        ours.loss_and_gradients(),
+        theirs.loss_and_gradients(),
+    )
+    assert loss == pytest.approx(their_loss, rel=1e-6) and set(grads) == set(their_grads)
+    for path, grad in grads.items():
+        np.testing.assert_allclose(grad, their_grads[path], rtol=1e-4, atol=1e-6, err_msg=path)
+    before = float(ours.train())
+    assert float(ours.train()) < before  # a step has been taken, on the weights of the last
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda arrays: arrays | {"loss": arrays["loss"] + 1}, "loss differs by"),
+        (lambda arrays: {"outputs": arrays["outputs"]}, "arrays that only one side has: loss"),
+        (lambda arrays: arrays | {"outputs": arrays["outputs"][:1]}, "got shape"),
+        (lambda arrays: arrays | {"outputs": arrays["outputs"] * np.nan}, "outputs differs by nan"),
+    ],
+)
+def test_a_side_that_differs_is_refused(tmp_path, change, message):
+    arrays = {"outputs": np.arange(6.0).reshape(2, 3), "loss": np.float32(2.0)}
+    np.savez(tmp_path / "hand-written.npz", **arrays)
+    np.savez(tmp_path / "linen.npz", **arrays)
+    run.compare("linen", tmp_path)
+    np.savez(tmp_path / "linen.npz", **change(arrays))
+    with pytest.raises(run.SideError, match=message):
+        run.compare("linen", tmp_path)
+
+
+def test_a_race_in_processes(tmp_path, capsys):
+    file = tmp_path / "rows.json"
+    commands.run(
+        "smoke", workloads=["mlp"], peers=["hand-written", "nnjax", "ceiling"], rounds=2, out=file
+    )
+    stored = json.loads(file.read_text())
+    assert [row["peer"] for row in stored["rows"]] == ["hand-written", "nnjax", "ceiling"]
+    for row in stored["rows"]:
+        times = row["train"] + row["infer"] + row["call"]
+        assert all(t > 0 for t in times) and row["train"] == sorted(row["train"])
+        assert row["memory"]["peak"] > 0 and row["parts"]["import"] > 0
+    assert stored["rows"][0]["ratio"] == 1 and stored["rows"][1]["rate"] > 0
+    assert not stored["left_out"] and "of hand-written" in capsys.readouterr().out
+
+
+def test_another_backend_is_refused():
+    code = "from benchmarks.suite.worker import check_backend; check_backend('gpu', 'linen')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=clock.ROOT
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip() == "linen: got the backend cpu, asked for gpu."
+
+
+@pytest.mark.parametrize("option", ["workloads", "peers"])
+def test_unknown_names_are_told(option):
+    given = {"workloads": (), "peers": (), option: ["pytorch"]}
+    with pytest.raises(SystemExit, match=f"unknown {option[:-1]} pytorch; there are"):
+        commands.run("smoke", **given)
+
+
+def test_every_peer_has_a_file():
+    for name in peers.PEERS:
+        reason = peers.missing(name)
+        assert reason is None or reason.endswith("is not installed"), name
+
+
+def row(peer, ratio, workload="mlp"):
+    memory = {"peak": 2**30, "temporaries": None}
+    parts = {"import": 1.0, "init": 0.5, "first step": 2.0}
+    times = [0.001 * ratio, 0.002 * ratio, 0.003 * ratio]
+    return run.Row(workload, peer, times, times, times, ratio, parts, memory, 0.4, 6e4, 3)
+
+
+def test_table_and_page(tmp_path):
+    rows = [row("hand-written", 1.0), row("nnjax", 0.5), row("ceiling", 0.25)]
+    lines = report.table(rows).splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == [
+        "ceiling",
+        "nnjax",
+        "hand-written",
+    ]
+    cells = [cell.strip() for cell in lines[3].split("|")]
+    assert cells[2:8] == ["1", "0.5–1.5", "0.50", "60,000", "400.0", "50%"]
+
+    page, file = tmp_path / "benchmarks.md", tmp_path / "cpu.json"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    results = {
+        "suite": "cpu",
+        "rows": [dataclasses.asdict(r) for r in rows],
+        "left_out": {"a": "b"},
+    }
+    file.write_text(json.dumps(results))
+    commands.report([file], page)
+    text = page.read_text()
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert "- a: b" in text and (tmp_path / "images" / "benchmarks_cpu.svg").exists()
+    page.write_text("no marks")
+    with pytest.raises(ValueError, match="got no marks"):
+        report.write([file], page)
+
+
+def test_compare_two_runs(tmp_path, capsys):
+    files = {}
+    for name, ratio in {"old": 0.5, "same": 0.52, "slow": 0.7}.items():
+        rows = [
+            dataclasses.asdict(row("hand-written", 1.0)),
+            dataclasses.asdict(row("nnjax", ratio)),
+        ]
+        files[name] = tmp_path / f"{name}.json"
+        files[name].write_text(json.dumps({"suite": "cpu", "rows": rows}))
+    commands.compare(files["old"], files["same"])
+    assert "mlp, nnjax: 0.500 -> 0.520 (1.04)" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="slower: mlp"):
+        commands.compare(files["old"], files["slow"])
+
+
+def test_products_are_counted():
+    a, b = np.ones((3, 4), np.float32), np.ones((4, 5), np.float32)
+    assert count.products(lambda a, b: a @ b, a, b) == 2 * 3 * 4 * 5
+
+    def loop(a, w):
+        return jax.lax.scan(lambda h, _: (h @ w, None), a, None, length=7)[0]
+
+    assert count.products(loop, a, np.ones((4, 4), np.float32)) == 7 * 2 * 3 * 4 * 4
+    x, kernel = np.ones((2, 8, 8, 3), np.float32), np.ones((3, 3, 3, 5), np.float32)
+    conv = lambda x, k: jax.lax.conv_general_dilated(
+        x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    assert count.products(conv, x, kernel) == 2 * (2 * 8 * 8 * 5) * (3 * 3 * 3)
+    assert count.primitives(loop, a, np.ones((4, 4), np.float32))["dot_general"] == 7
+
+
+def test_golden_figures_tell_what_has_grown():
+    before = {"jaxlib": "1", "workloads": {"mlp": {"gflop": 1.0, "temporaries": 1000}}}
+    now = lambda jaxlib, **figures: {"jaxlib": jaxlib, "workloads": {"mlp": figures}}
+    assert golden.grown(now("1", gflop=1.0, temporaries=1010), before) == []
+    assert golden.grown(now("2", gflop=1.0, temporaries=2000), before) == []
+    assert golden.grown(now("1", gflop=0.9, temporaries=2000), before) == [
+        "mlp, temporaries: 1000 -> 2000"
+    ]
+    assert golden.grown(now("2", gflop=1.5), before) == ["mlp, gflop: 1.0 -> 1.5"]
+    assert golden.grown(now("1", draws=1), before) == ["mlp, draws: 1, not stored yet"]
+
+
+def test_golden_counts_of_the_mlp():
+    stored = json.loads(golden.FILE.read_text())["workloads"]
+    assert set(stored) == set(WORKLOADS)
+    figures = golden.count("mlp")
+    same = ("gflop", "equations", "random_draws", "compilations", "collectives")
+    assert {k: figures[k] for k in same} == {k: stored["mlp"][k] for k in same}
