@@ -189,6 +189,17 @@ def mistakes(draw):
         mistake(make, f"{name}.*: got dilation=", **plain, dilation=wrong),
         mistake(make, f"{name}.*: got groups=", **plain, groups=ins + outs + extra),
         mistake(make, f"{name}.*: got groups=", **plain, groups=wrong),
+        *(  # groups that divide one of both
+            mistake(
+                make,
+                f"{name}.*: got groups=",
+                in_features=one,
+                out_features=other,
+                kernel_size=kernel,
+                groups=1 + extra,
+            )
+            for one, other in ((1 + extra, 2 + extra), (2 + extra, 1 + extra))
+        ),
         mistake(make, f"{name}.*: got kernel_size=", **plain | {"kernel_size": (1,) * 4}),
         mistake(make, f"{name}.*: got kernel_size=", **plain | {"kernel_size": ()}),
         mistake(make, f"{name}.*: got kernel_size=", **plain | {"kernel_size": wrong}),

@@ -9,7 +9,6 @@ from tests.properties.family import (
     Mistake,
     axes,
     batches,
-    called,
     flags,
     mistake,
     numbers,
@@ -61,7 +60,6 @@ def mistakes(draw):
     make = draw(st.sampled_from([nn.dropout, nn.alpha_dropout, nn.gaussian_dropout]))
     name, rate = make.__name__, draw(st.sampled_from([-0.1, 1.0, 1.5, float("nan")]))
     extra, x = draw(st.integers(1, 3)), numbers(3, 4)
-    trained = Mistake(called(nn.dropout(0.5), x), "")  # to be replaced by a call without a key
     trained = Mistake(
         lambda: make(0.5).apply({}, {}, x, train=True), f"{name}.*: got train=True and no key"
     )

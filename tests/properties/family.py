@@ -103,7 +103,7 @@ batches = st.lists(st.integers(0, 3), max_size=2).map(tuple)
 flags = st.booleans()
 
 
-def per_axis(count: int, entries: st.SearchStrategy[int]) -> st.SearchStrategy[tuple[int, ...]]:
+def per_axis(count: int, entries: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
     return st.tuples(*[entries] * count)
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from hypothesis import assume
 
 from tests.parity.test_resample import transposed_params
-from tests.parity.test_torch import conv_params, linear_params, no_params, randomize, value
+from tests.parity.test_torch import conv_params, linear_params, no_params, randomize
 from tests.properties.convolution import reaches, sides, spread
 from tests.properties.family import Case
 
@@ -27,23 +27,16 @@ def parameter(*shape: int, seed: int = 0) -> torch.nn.Parameter:
     return torch.nn.Parameter(0.5 + torch.randn(shape, generator=generator))
 
 
-def on_images(call, axes: int, features_first: bool = True):
+def on_images(call, axes: int):
     """A call on [B, C, *spatial] as one on [*batch, *spatial, C]."""
 
     def run(x):
-        image = x.shape[-1 - axes :]
-        x = x.reshape(-1, *image)
-        y = call(x.permute(0, -1, *range(1, axes + 1)))
+        batch, image = x.shape[: -1 - axes], x.shape[-1 - axes :]
+        y = call(x.reshape(-1, *image).permute(0, -1, *range(1, axes + 1)))
         y = y.permute(0, *range(2, y.ndim), 1)
-        return y.reshape(*lead, *y.shape[1:])
+        return y.reshape(*batch, *y.shape[1:])
 
-    def remember(x):
-        nonlocal lead
-        lead = x.shape[: -1 - axes]
-        return run(x)
-
-    lead: Any = ()
-    return remember
+    return run
 
 
 def torch_pads(pads) -> list[int]:
@@ -320,7 +313,7 @@ def resample(case: Case):
             return y.reshape(*lead, *y.shape[1:])
 
         return sample, no_params
-    target = s.get("size", s.get("scale"))
+    target: Any = s.get("size", s.get("scale"))
     count, method = len(target), s["method"]
     assume(method != "cubic" or count == 2)
     assume(not s["antialias"] or count == 2)
@@ -333,9 +326,8 @@ def resample(case: Case):
 
 
 def rearrange(case: Case):
-    s = case.settings
-    kind = s.get("kind")
-    assume(kind is not None)
+    s, kind = case.settings, case.settings.get("kind", "")
+    assume(kind)
     if kind in ("pixel_shuffle", "pixel_unshuffle"):
         factor = s["factor"]
         assume(len(factor) == 2 and factor[0] == factor[1])
@@ -360,226 +352,9 @@ def rearrange(case: Case):
 
     def fold(x):
         y = x.reshape(len(x), math.prod(window), -1, math.prod(x.shape[2:])).transpose(1, 2)
-        sizes = [n + sum(pair) for n, pair in zip(s["size"], pads(s["size"]), strict=True)]
+        sizes: Any = [n + sum(pair) for n, pair in zip(s["size"], pads(s["size"]), strict=True)]
         y = F.fold(y.reshape(len(x), -1, y.shape[-1]), sizes, window, **options)
         return F.pad(y, [-n for n in torch_pads(pads(s["size"]))])
 
     places = case.outputs.shape[-3:-1]
     return on_images(unfold if kind == "unfold" else fold, 2), no_params
-
-
-def attention(case: Case):
-    s = case.settings
-    dim, heads = s["dim"], s["heads"]
-    key_heads, size = s["key_heads"] or heads, s["head_dim"] or dim // heads
-    wide = s.get("context_dim") or dim
-    wide, wider = wide if isinstance(wide, tuple) else (wide, wide)
-    make = lambda ins, outs: randomize(torch.nn.Linear(ins, outs, bias=s["bias"]))
-    parts = {"query": make(dim, heads * size), "key": make(wide, key_heads * size)}
-    parts |= {"value": make(wider, key_heads * size), "out": make(heads * size, dim)}
-    length = case.inputs[0].shape[-2]
-    keys = case.inputs[-1].shape[-2]
-    ahead = torch.arange(keys) - torch.arange(length)[:, None]
-    seen = torch.ones(length, keys, dtype=torch.bool)
-    if s["causal"]:
-        seen = seen & (ahead <= 0)
-    if s["window"] is not None:
-        seen = seen & (ahead.abs() < s["window"])
-    if "mask" in case.named:
-        seen = seen & torch.tensor(case.named["mask"])
-    assume(bool(seen.any(-1).all()))  # PyTorch's softmax over nothing is NaN
-    bias = torch.tensor(case.named.get("score_bias", np.zeros((), np.float32)))
-    bias = torch.where(seen, bias, -torch.inf)
-
-    def call(x, context=None, values=None):
-        context = x if context is None else context
-        values = context if values is None else values
-        split = lambda h: h.unflatten(-1, (-1, size)).transpose(-2, -3)
-        q, k, v = (
-            split(parts["query"](x)),
-            split(parts["key"](context)),
-            split(parts["value"](values)),
-        )
-        if s["softcap"] is None:
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=True)
-        else:
-            k, v = (h.repeat_interleave(heads // key_heads, -3) for h in (k, v))
-            scores = s["softcap"] * torch.tanh(q @ k.mT / size**0.5 / s["softcap"])
-            y = (scores + bias).softmax(-1) @ v
-        return parts["out"](y.transpose(-2, -3).flatten(-2))
-
-    return call, lambda of: {name: linear_params(part)(of) for name, part in parts.items()}
-
-
-def recurrent(case: Case):
-    """Our tree of carries is theirs, cut into layers and directions."""
-    s = case.settings
-    kind, layers, both, hidden = (
-        s[key] for key in ("kind", "layers", "bidirectional", "hidden_features")
-    )
-    projection = s.get("projection")
-    assume(not s.get("peephole") and s.get("reset_after", True) and "mask" not in case.named)
-    assume(projection is None or projection < hidden)
-    assume(not s["reverse"] or not both and "lengths" not in case.named)
-    options = {"proj_size": projection} if projection else {}
-    module = randomize(
-        getattr(torch.nn, kind.upper())(
-            s["in_features"],
-            hidden,
-            layers,
-            bias=s["bias"],
-            bidirectional=both,
-            batch_first=True,
-            **options,
-        )
-    )
-    batch = case.inputs[0].shape[:-2]
-    places = [f"l{layer}{way}" for layer in range(layers) for way in ("", "_reverse")[: 1 + both]]
-
-    def grown(leaves: list[Any]) -> Any:
-        """A leaf a layer and direction as our tree."""
-        pairs = [tuple(leaves[i : i + 2]) for i in range(0, len(leaves), 2)] if both else leaves
-        return pairs[0] if layers == 1 else tuple(pairs)
-
-    def cell(of, place):
-        entry = lambda name: of(getattr(module, f"{name}_{place}"))
-        made = {"kernel": entry("weight_ih").T, "recurrent": entry("weight_hh").T}
-        if projection:
-            made["projection"] = entry("weight_hr").T
-        if s["bias"]:
-            own, other = entry("bias_ih"), entry("bias_hh")
-            if kind == "gru":
-                made["recurrent_bias"], other = other[2 * hidden :], other.copy()
-                other[2 * hidden :] = 0
-            made["bias"] = own + other if of is value else own  # either has the sum's gradient
-        return made
-
-    def params(of):
-        cells = [cell(of, place) for place in places]
-        if both:
-            ways = ("forward", "backward")
-            pairs = zip(cells[::2], cells[1::2], strict=True)
-            cells = [dict(zip(ways, pair, strict=True)) for pair in pairs]
-        return cells[0] if layers == 1 else {f"layer_{i}": c for i, c in enumerate(cells)}
-
-    lengths = case.named.get("lengths")
-    assume(lengths is None or lengths.min() > 0)  # PyTorch packs no empty sequence
-
-    def start():
-        carry = case.named.get("carry")
-        if carry is None:
-            return None
-        flat = lambda a: torch.tensor(a).reshape(-1, a.shape[-1])
-        leaves = leaves_of(carry)
-        if kind != "lstm":
-            return torch.stack([flat(a) for a in leaves])
-        return tuple(torch.stack([flat(a) for a in leaves[part::2]]) for part in (0, 1))
-
-    def leaves_of(tree):
-        return (
-            [leaf for part in tree for leaf in leaves_of(part)]
-            if isinstance(tree, tuple)
-            else [tree]
-        )
-
-    def call(x):
-        steps = x.shape[-2]
-        x = x.reshape(-1, *x.shape[-2:])
-        x = x.flip(1) if s["reverse"] else x
-        if lengths is not None:
-            flat = torch.tensor(lengths.reshape(-1)).clamp(max=steps)
-            x = torch.nn.utils.rnn.pack_padded_sequence(
-                x, flat.long(), batch_first=True, enforce_sorted=False
-            )
-        y, carry = module(x, start())
-        if lengths is not None:
-            y, _ = torch.nn.utils.rnn.pad_packed_sequence(y, True, total_length=steps)
-        y = y.flip(1) if s["reverse"] else y
-        parts = [
-            a.reshape(len(places), *batch, -1) for a in (carry if kind == "lstm" else (carry,))
-        ]
-        leaves = [
-            parts[0][i] if kind != "lstm" else (parts[0][i], parts[1][i])
-            for i in range(len(places))
-        ]
-        return y.reshape(*batch, *y.shape[1:]), grown(leaves)
-
-    return call, params
-
-
-ACTIVATIONS = {
-    "gelu": lambda x: F.gelu(x, approximate="tanh"),
-    "geglu": lambda x, dim: (lambda a, b: a * F.gelu(b, approximate="tanh"))(*x.chunk(2, dim)),
-    "reglu": lambda x, dim: (lambda a, b: a * F.relu(b))(*x.chunk(2, dim)),
-    "swiglu": lambda x, dim: (lambda a, b: a * F.silu(b))(*x.chunk(2, dim)),
-    "hard_sigmoid": F.hardsigmoid,
-    "hard_silu": F.hardswish,
-    "hard_tanh": F.hardtanh,
-    "log_sigmoid": F.logsigmoid,
-    "relu_squared": lambda x: F.relu(x) ** 2,
-    "soft_sign": F.softsign,
-}
-
-
-def activation(case: Case):
-    kind, axis = case.settings["kind"], case.settings.get("axis")
-    function = ACTIVATIONS.get(kind, getattr(F, kind, None))
-    assume(function is not None)
-    return (function if axis is None else lambda x: function(x, dim=axis)), no_params
-
-
-def over_rows(function):
-    """A loss of [rows, C] and [rows] or [rows, C], on any batch axes."""
-
-    def call(x, y, **options):
-        batch = x.shape[:-1]
-        y = y.reshape(-1, *y.shape[len(batch) :])
-        return function(x.reshape(-1, x.shape[-1]), y, reduction="none", **options).reshape(batch)
-
-    return call
-
-
-CONSTANT = {"hinge_embedding_loss", "soft_margin_loss"}  # their targets have no gradient
-LOSSES: dict[str, Any] = {
-    "squared_error": lambda x, y: F.mse_loss(x, y, reduction="none"),
-    "absolute_error": lambda x, y: F.l1_loss(x, y, reduction="none"),
-    "huber_loss": lambda x, y: F.huber_loss(x, y, delta=0.7, reduction="none"),
-    "smooth_l1_loss": lambda x, y: F.smooth_l1_loss(x, y, beta=0.7, reduction="none"),
-    "softmax_cross_entropy": lambda x, y: over_rows(F.cross_entropy)(x, y, label_smoothing=0.1),
-    "negative_log_likelihood": over_rows(F.nll_loss),
-    "multi_margin_loss": lambda x, y: over_rows(F.multi_margin_loss)(x, y, margin=0.7),
-    "sigmoid_binary_cross_entropy": lambda x, y: F.binary_cross_entropy_with_logits(
-        x, y, reduction="none"
-    ),
-    "multilabel_soft_margin_loss": over_rows(F.multilabel_soft_margin_loss),
-    "soft_margin_loss": lambda x, y: F.soft_margin_loss(x, y, reduction="none"),
-    "hinge_embedding_loss": lambda x, y: F.hinge_embedding_loss(x, y, 0.7, reduction="none"),
-    "poisson_nll": lambda x, y: F.poisson_nll_loss(x, y, reduction="none"),
-    "kl_divergence": lambda x, y: F.kl_div(x, y, reduction="none").sum(-1),
-    "kl_divergence_with_log_targets": lambda x, y: F.kl_div(
-        x, y, reduction="none", log_target=True
-    ).sum(-1),
-}
-
-
-def loss(case: Case):
-    """A value an example from PyTorch; weighed, hidden and reduced as our losses document."""
-    kind, reduction = case.settings["kind"], case.settings["reduction"]
-    assume(kind in LOSSES)
-
-    def call(x, y):
-        if not y.is_floating_point():
-            y = y.float() if kind in CONSTANT else y.long()
-        values = LOSSES[kind](x, y)
-        counts = torch.tensor(case.named.get("weights", np.ones((), np.float32)))
-        counts = counts.broadcast_to(values.shape)
-        mask = torch.tensor(case.named.get("mask", np.ones((), bool)))
-        counts = torch.where(mask, counts, 0.0)
-        if reduction == "none":
-            return counts * values
-        total = (counts * values).sum()
-        return (
-            total if reduction == "sum" else total / torch.where(counts.sum() == 0, 1, counts.sum())
-        )
-
-    return call, no_params

@@ -19,6 +19,8 @@ from tests.properties import (  # noqa: E402
     linear,
     normalization,
     peers,
+    peers_of_functions,
+    peers_of_sequences,
     pooling,
     recurrent,
     resample,
@@ -44,8 +46,8 @@ PEERS = {
         peers.norm,
     ),
     "running_norm": (normalization.instance() | normalization.batch(), peers.running_norm),
-    "recurrent": (recurrent.network(), peers.recurrent),
-    "attention": (attention.attention(plain=True), peers.attention),
+    "recurrent": (recurrent.network(), peers_of_sequences.recurrent),
+    "attention": (attention.attention(plain=True), peers_of_sequences.attention),
     "resample": (
         resample.resize() | resample.upsample() | resample.grid_sample() | resample.affine_grid(),
         peers.resample,
@@ -54,8 +56,8 @@ PEERS = {
         resample.shuffle() | resample.channel_shuffle() | resample.borders() | resample.folds(),
         peers.rearrange,
     ),
-    "activation": (functions.activation(), peers.activation),
-    "loss": (functions.loss(), peers.loss),
+    "activation": (functions.activation(), peers_of_functions.activation),
+    "loss": (functions.loss(), peers_of_functions.loss),
 }
 POSITIVE = {"lp_pool"}  # PyTorch raises x and not |x| to a power
 
@@ -71,7 +73,7 @@ def test_agrees_with_pytorch(name, data):
     inputs = case.inputs
     if case.settings.get("kind") in POSITIVE:
         inputs = tuple(np.abs(x) for x in inputs)
-    if case.settings.get("kind") in peers.CONSTANT:
+    if case.settings.get("kind") in peers_of_functions.CONSTANT:
         inputs = inputs[0], inputs[1].astype(int)
     named = jax.tree.map(jnp.asarray, case.named)
     _, state = case.layer.init(jax.random.key(0))
