@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jax.nn import (
     gelu as gelu,
-    glu as glu,
     identity as identity,
     log_sigmoid as log_sigmoid,
     log_softmax as log_softmax,
@@ -180,7 +179,18 @@ def sine(x: jax.Array, frequency: float | jax.Array = 30.0) -> jax.Array:
     return jnp.sin(frequency * x)
 
 
-# Gated: the second half of an axis gates the first, as in glu.
+# Gated: the second half of an axis gates the first.
+
+
+def glu(x: jax.Array, axis: int = -1) -> jax.Array:
+    """``a * sigmoid(b)``, where a and b are the halves of x along axis.
+
+    Shapes: x [..., 2 D] -> y [..., D] for axis = -1.
+    Raises: ValueError, if the axis has an odd size.
+    Source: Dauphin et al. 2017, https://arxiv.org/abs/1612.08083, equation 1.
+    """
+    a, b = _halves("glu", x, axis)
+    return a * sigmoid(b)
 
 
 def reglu(x: jax.Array, axis: int = -1) -> jax.Array:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import get_args
 
 import jax
 import jax.numpy as jnp
@@ -74,17 +75,30 @@ def attention(
         a query that sees nothing yields what ``out`` makes of zeros.
     State: none; in ``cached``, cache/key, cache/value and cache/length.
     Params: query, key, value and out, each a linear; those of the norms, position_bias and sink.
-    Raises: ValueError, if heads does not divide dim, key_heads not heads, or a shape does not fit;
-        TypeError, if x is not floating or mask not boolean.
+    Raises: ValueError, if heads does not divide dim, key_heads not heads, a setting is not above 0,
+        or a shape does not fit; TypeError, if x is not floating or mask not boolean.
     Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.2; key_heads: Ainslie
         et al. 2023, https://arxiv.org/abs/2305.13245; window: Beltagy et al. 2020,
         https://arxiv.org/abs/2004.05150; softcap: Gemma 2, https://arxiv.org/abs/2408.00118;
         qk_norm: Dehghani et al. 2023, https://arxiv.org/abs/2302.05442.
     """
     name = f"attention({dim}, {heads})"
-    check_positive(name, dim=dim, heads=heads, key_heads=key_heads or 1, window=window or 1)
-    check_rate(name, dropout_rate)
     key_heads = heads if key_heads is None else key_heads
+    key_dim, value_dim = context_dim if isinstance(context_dim, tuple) else (context_dim,) * 2
+    key_dim, value_dim = (dim if size is None else size for size in (key_dim, value_dim))
+    check_positive(name, dim=dim, heads=heads, key_heads=key_heads)
+    check_positive(name, context_dim=key_dim)
+    check_positive(name, context_dim=value_dim)
+    check_positive(name, head_dim=1 if head_dim is None else head_dim)
+    check_positive(name, window=1 if window is None else window)
+    check_rate(name, dropout_rate)
+    if softcap is not None and not softcap > 0:
+        fix = "Leave it out to have none."
+        raise LayerValueError(f"{name}: got softcap={softcap}, expected above 0. {fix}")
+    if implementation not in get_args(Implementation):
+        known = ", ".join(get_args(Implementation))
+        got = f"got implementation={implementation!r}"
+        raise LayerValueError(f"{name}: {got}, expected one of {known}.")
     if head_dim is None and dim % heads:
         raise LayerValueError(f"{name}: got heads={heads}, expected a divisor of dim={dim}.")
     if heads % key_heads:
@@ -95,9 +109,6 @@ def attention(
             "fused kernel does not have. Use 'auto' or 'chunked'."
         )
     size = dim // heads if head_dim is None else head_dim
-    key_dim, value_dim = (
-        context_dim if isinstance(context_dim, tuple) else (context_dim or dim,) * 2
-    )
 
     def forward(
         net,

@@ -78,6 +78,8 @@ def pna(
     """
     name = f"pna({in_features}, {out_features})"
     check_positive(name, in_features=in_features, out_features=out_features)
+    if edge_features != 0:
+        check_positive(name, edge_features=edge_features)
     for argument, words, known in (
         ("aggregators", aggregators, tuple(AGGREGATES)),
         ("scalers", scalers, SCALERS),

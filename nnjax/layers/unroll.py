@@ -286,7 +286,8 @@ def _scan_time(name: str, cell: Layer, time_axis: int, variational: bool) -> Lay
         axis = jnp.ndim(x) + time_axis
         runs = running(name, x.shape[: axis + 1], lengths, mask)
         if runs is not None:
-            x = select(runs, x, 0)  # or the gradient of a NaN in the padding would be one
+            zero = jnp.zeros((), x.dtype)
+            x = select(runs, x, zero)  # or the gradient of a NaN in the padding would be one
             runs = jnp.moveaxis(runs, axis, 0)
         xs = jnp.moveaxis(x, axis, 0)
 

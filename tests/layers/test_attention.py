@@ -326,3 +326,22 @@ def test_more_messages():
     ):
         with pytest.raises((ValueError, TypeError), match=message):
             make()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"key_heads": 0},
+        {"window": 0},
+        {"head_dim": 0},
+        {"context_dim": 0},
+        {"context_dim": (3, 0)},
+        {"softcap": 0.0},
+        {"implementation": "fast"},
+    ],
+    ids=str,
+)
+def test_settings_out_of_range(settings: Any):
+    (argument,) = settings
+    with pytest.raises(ValueError, match=rf"attention\(4, 2\): got {argument}="):
+        nn.attention(4, 2, **settings)

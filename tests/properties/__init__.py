@@ -1,0 +1,18 @@
+"""Properties of random configurations, family by family."""
+
+from tests.properties import (
+    attention,
+    convolution,
+    dropout,
+    functions,
+    graph,
+    linear,
+    normalization,
+    pooling,
+    recurrent,
+    resample,
+)
+
+MODULES = [linear, convolution, pooling, resample, normalization, recurrent, attention, dropout]
+MODULES += [graph, functions]
+FAMILIES = {name: family for module in MODULES for name, family in module.FAMILIES.items()}
