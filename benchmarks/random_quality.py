@@ -196,10 +196,10 @@ def ranks(words: np.ndarray) -> float:
     matrices = words[: len(words) // 32 * 32].reshape(-1, 32)[:20000].astype(np.uint64)
     rank = np.zeros(len(matrices), int)
     rows = matrices.copy()
-    used = np.zeros(rows.shape, bool)
+    used: np.ndarray = np.zeros(rows.shape, bool)
     for bit in range(32):
         has = (rows >> np.uint64(bit) & np.uint64(1)).astype(bool) & ~used
-        found = has.any(1)
+        found: np.ndarray = np.asarray(has.any(1))
         pivot = has.argmax(1)
         pivot_row = rows[np.arange(len(rows)), pivot] * found.astype(np.uint64)
         used[np.arange(len(rows))[found], pivot[found]] = True

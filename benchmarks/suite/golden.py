@@ -47,11 +47,12 @@ def count(name: str) -> dict[str, float]:
     ran = primitives(step, start, batch)
     small, begin, few = _step(workload, workload.smoke)
     compiled = jax.jit(small, donate_argnums=0).lower(begin, few).compile()
+    memory: Any = compiled.memory_analysis()
     return {
         "gflop": round(products(step, start, batch) / 1e9, 4),
         "equations": sum(ran.values()),
         "random_draws": sum(ran[kind] for kind in DRAWS),
-        "temporaries": compiled.memory_analysis().temp_size_in_bytes,
+        "temporaries": memory.temp_size_in_bytes,
         "compilations": _compilations(workload),
         "collectives": _collectives(workload),
     }
@@ -97,7 +98,11 @@ def _step(workload, sizes, abstract=False):
 def _compilations(workload) -> int:
     """Programs that XLA compiles, from init to the second evaluation."""
     names: list[str] = []
-    listen = lambda event, _, **__: names.append(event) if "backend_compile" in event else None
+
+    def listen(event: str, duration_secs: float, **kwargs: Any) -> None:
+        if "backend_compile" in event:
+            names.append(event)
+
     jax.clear_caches()
     step, state, batch = _step(workload, workload.smoke)
     model = NETWORKS[workload.network](workload.smoke)
@@ -120,5 +125,5 @@ def _collectives(workload) -> int:
     whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
     shardings = jax.tree.map(lambda _: whole, state), (split, split)
     batch = jax.tree.map(np.asarray, batch)
-    text = jax.jit(step, in_shardings=shardings).lower(state, batch).compile().as_text()
+    text = jax.jit(step, in_shardings=shardings).lower(state, batch).compile().as_text() or ""
     return sum(text.count(kind) for kind in COLLECTIVES)

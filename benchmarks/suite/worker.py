@@ -51,7 +51,7 @@ def main(peer: str, workload: str, folder: Path) -> None:
     for line in sys.stdin:
         what, number = line.split()
         call = calls[what]
-        start = time.perf_counter()
+        start, result = time.perf_counter(), None
         for _ in range(int(number)):
             result = call()
         returned = time.perf_counter()

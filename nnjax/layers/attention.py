@@ -65,8 +65,9 @@ def attention(
     position_bias: what positions add to the scores: ``nn.alibi(heads)``, ``nn.t5_bias(heads)``.
     sink: keys that every query sees: ``nn.attention_sink(key_heads, head_dim)``.
     dropout_rate: of the weights, in training.
-    implementation: "xla", "chunked" (no memory that grows with T S, forward or backward), "cudnn",
-        or "auto"; see ``nnjax.ops.attention``.
+    implementation: "xla", "blocks" (of causal queries, each with the keys it may see), "chunked"
+        (no memory that grows with T S, forward or backward), "cudnn", or "auto"; see
+        ``nnjax.ops.attention``.
 
     Shapes: x [..., T, D] -> y [..., T, D], weights [..., N, T, S], those of a sink last; context,
         values [..., S, D]; mask and score_bias broadcast to [..., N, T, S]: [T, S] serves all

@@ -3,6 +3,7 @@
 All compute in float32 or wider and return that; whoever calls them casts back.
 """
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -53,9 +54,31 @@ def standardize(
     mask: Bool[Array, "..."] | None = None,
 ) -> Float[Array, "..."]:
     """``(x - mean) / sqrt(var + eps)`` over ``axes``; masked entries count for nothing."""
-    h = widen(x) if mask is None else jnp.where(mask, widen(x), 0)
+    if mask is None:
+        return _standardize(widen(x), tuple(axes), eps)
+    h = jnp.where(mask, widen(x), 0)
     mean, var, _ = moments(h, axes, mask)
     return (h - mean) * jax.lax.rsqrt(var + eps)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
+def _standardize(x: Array, axes: tuple[int, ...], eps: float) -> Array:
+    mean, var, _ = moments(x, axes)
+    return (x - mean) * jax.lax.rsqrt(var + eps)
+
+
+@_standardize.defjvp
+def _standardize_jvp(axes, eps, primals, tangents):
+    """``dy = (dx - mean(dx) - y mean(y dx)) / s``: the transpose has the same form.
+
+    JAX's own derivative keeps x - mean and the variance apart, and passes over x once more.
+    """
+    (x,), (dx,) = primals, tangents
+    mean, var, _ = moments(x, axes)
+    scale = jax.lax.rsqrt(var + eps)
+    y = (x - mean) * scale
+    average = lambda a: a.mean(axes, keepdims=True)
+    return y, scale * (dx - average(dx) - y * average(y * dx))
 
 
 def moved(

@@ -54,7 +54,7 @@ CASES: dict[str, Case] = {
         {
             **mistakes(nn.dropout, "dropout"),
             "axes": (
-                training(nn.dropout(0.5, **channels), jnp.ones((2, 3))),
+                training(nn.dropout(0.5, broadcast_axes=(-3, -2)), jnp.ones((2, 3))),
                 r"dropout\(0.5\): got x of shape \(2, 3\), expected one with broadcast",
             ),
         },

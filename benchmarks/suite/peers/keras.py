@@ -30,7 +30,7 @@ def side(network, way, weights, batch, sizes, laps):
         weight = weights[our_path(variable.path)]
         variable.assign(weight.reshape(variable.shape))  # heads have an axis of their own
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    # optax's epsilon; Keras's own default is 1e-7
+    # optax's epsilon; Keras adds it before v's bias is corrected, so it weighs more in first steps
     model.compile(keras.optimizers.Adam(LEARNING_RATE, epsilon=1e-8), loss)
     x, labels = batch
     trained = [np.asarray(variable) for variable in model.trainable_variables]

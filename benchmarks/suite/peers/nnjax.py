@@ -1,5 +1,7 @@
 """nnjax, as its README says: a model, ``make_step``, ``jax.jit`` with donation."""
 
+import itertools
+
 import jax
 import optax
 
@@ -85,8 +87,8 @@ def resnet(sizes):
     features = sizes["features"]
     widths = [features[0], *(width for width in features for _ in range(2))]
     blocks = {
-        f"block_{i}": basic_block(*widths[i : i + 2], 2 if i % 2 == 0 and i > 0 else 1)
-        for i in range(len(widths) - 1)
+        f"block_{i}": basic_block(inside, outside, 2 if i % 2 == 0 and i > 0 else 1)
+        for i, (inside, outside) in enumerate(itertools.pairwise(widths))
     }
     return nn.serial(
         stem=nn.conv(sizes["image"][-1], features[0], 3, bias=False),

@@ -1,0 +1,144 @@
+"""What our own lowerings are worth: each beside the form in which JAX is usually written.
+
+Forward and backward of one function, jitted, on the sizes of the suite's networks; both sides are
+compared first and timed in turn.
+
+    python -m benchmarks.kernels --only "max-pool"
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+
+import nnjax as nn
+from benchmarks import clock
+from nnjax.ops.attention import dot_product_attention
+from nnjax.ops.mask import bernoulli
+from nnjax.ops.normalization import standardize
+from nnjax.ops.pooling import max_pool
+
+Side = tuple[Callable[..., jax.Array], Sequence[jax.Array]]
+
+
+def main(only: tuple[str, ...] = (), rounds: int = 30, json: Path | None = None) -> list[clock.Row]:
+    """Time the kernels whose names begin with one of these, or all."""
+    sides, bars = {}, {}
+    for name, (ours, usual, same) in kernels().items():
+        if only and not name.startswith(only):
+            continue
+        peers = {f"{name}, {way}": side for way, side in usual.items()}
+        runs = {who: gradient(*side) for who, side in {f"{name}, nnjax": ours, **peers}.items()}
+        first, *others = [run() for run in runs.values()]
+        for who, result in zip(peers, others, strict=True):
+            if same:
+                clock.check_same(who, first, result, rtol=1e-3, atol=1e-4)
+        for who, run in runs.items():
+            sides[who] = lambda run=run: {"call": clock.seconds(run)}
+        bars[f"{name}, nnjax"] = {who: 1.0 for who in peers}
+    rows = clock.race(sides, rounds, bars)
+    clock.report("forward and backward of one function", rows, bars, unit="ms", file=json)
+    return rows
+
+
+def gradient(function: Callable[..., jax.Array], inputs: Sequence[jax.Array]):
+    """A call that computes ``function`` and the gradients of a weighted sum of its outputs."""
+    shape = jax.eval_shape(function, *inputs)
+    weights = jax.random.normal(jax.random.key(9), shape.shape)
+
+    @jax.jit
+    def run(*inputs):
+        y, pull = jax.vjp(function, *inputs)
+        return y, pull(weights)
+
+    return lambda: run(*inputs)
+
+
+def kernels() -> Mapping[str, tuple[Side, Mapping[str, Side], bool]]:
+    """By name: ours, the usual forms, and whether both compute the same numbers."""
+    draw = lambda i, *shape: jax.random.normal(jax.random.key(i), shape)
+    images = (draw(0, 128, 28, 28, 32),)
+    tokens = (draw(1, 8, 256, 384),)
+    qkv = [draw(i, 8, 256, 6, 64) for i in range(3)]
+    scores = (draw(4, 8, 6, 256, 256),)
+    key = jax.random.key(5)
+    drop = lambda generator, x: jnp.where(
+        bernoulli(key, 0.8, x.shape, generator), x / np.float32(0.8), 0
+    )
+    features = (draw(6, 64, 128, 256),)
+    lstm = nn.lstm(256, 256)
+    params, _ = lstm.init(key)
+    return {
+        "max-pool 2x2 of [128, 28, 28, 32]": (
+            (lambda x: max_pool(x, (2, 2), (2, 2), ((0, 0), (0, 0))), images),
+            {"reduce_window": (pool_by_window, images)},
+            True,
+        ),
+        "layer norm of [8, 256, 384]": (
+            (lambda x: standardize(x, (-1,), 1e-5), tokens),
+            {"mean of squared deviations": (norm_two_pass, tokens)},
+            True,
+        ),
+        "dropout of [8, 6, 256, 256]": (
+            (functools.partial(drop, "auto"), scores),
+            {
+                "threefry": (functools.partial(drop, "key"), scores),
+                "no dropout": (lambda x: x / np.float32(0.8), scores),
+                "rbg": (drop_by_rbg, scores),
+            },
+            False,
+        ),
+        "causal attention, batch 8, 6 heads of 64, T = 256": (
+            (functools.partial(dot_product_attention, causal=True), qkv),
+            {
+                "jax.nn": (functools.partial(jax.nn.dot_product_attention, is_causal=True), qkv),
+                "all at once": (
+                    functools.partial(dot_product_attention, causal=True, implementation="xla"),
+                    qkv,
+                ),
+            },
+            True,
+        ),
+        "LSTM of 256 features, 128 steps, batch 64": (
+            (lambda x: lstm(params, x)[0], features),
+            {"projection outside the scan": (functools.partial(lstm_outside, params), features)},
+            True,
+        ),
+    }
+
+
+def pool_by_window(x):
+    return jax.lax.reduce_window(x, -np.inf, jax.lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+
+def norm_two_pass(x):
+    h = x - x.mean(-1, keepdims=True)
+    return h * jax.lax.rsqrt((h * h).mean(-1, keepdims=True) + 1e-5)
+
+
+def drop_by_rbg(x):
+    key = jax.random.key(5, impl="rbg")
+    return jnp.where(jax.random.bernoulli(key, 0.8, x.shape), x / np.float32(0.8), 0)
+
+
+def lstm_outside(params, x):
+    projected = jnp.moveaxis(x @ params["kernel"] + params["bias"], 1, 0)
+
+    def step(carry: Any, gates: jax.Array):
+        h, c = carry
+        i, f, g, o = jnp.split(gates + h @ params["recurrent"], 4, -1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (h, c), h
+
+    zero = jnp.zeros((len(x), params["recurrent"].shape[0]))
+    return jnp.moveaxis(jax.lax.scan(step, (zero, zero), projected)[1], 0, 1)
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
