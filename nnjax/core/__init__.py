@@ -32,6 +32,7 @@ from nnjax.core.stacked import (
 )
 from nnjax.core.summary import (
     count_params as count_params,
+    explain as explain,
     output_shape as output_shape,
     summary as summary,
 )

@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from nnjax.core.layer import Layer, map_layers
 
@@ -55,12 +57,50 @@ def summary(model: Layer, *specs: Any) -> str:
     return _table(rows) + (f"\n{carried}" if state else "")
 
 
+def explain(model: Layer, *specs: Any, train: bool = False) -> str:
+    """A table of the operations that have several implementations, and which one each takes here.
+
+    The choice is that of this backend and these shapes; ``implementation=...`` of the layer, or
+    ``generator=...`` of dropout, overrides it. Specs are as in ``output_shape``. Nothing is
+    computed.
+    """
+    inputs = _specs(specs)
+    key = jax.random.key(0)
+    params, state = jax.eval_shape(model.init, key)
+    call = lambda p, s, k, *xs: model.apply(p, s, *xs, key=k, train=train)[0]
+    jaxpr = jax.make_jaxpr(call)(params, state, key, *inputs)
+    rows = {tuple(place.rsplit("/", 1)): None for place in _marked(jaxpr.jaxpr, "")}
+    table = [(path, *mark.split("=")) for path, mark in rows]
+    return _table([("path", "operation", "implementation"), *table]) if table else "No choices."
+
+
+def _marked(jaxpr: Any, above: str) -> Iterator[str]:
+    """Places "path/operation=implementation" of a jaxpr's equations, in order."""
+    for equation in jaxpr.eqns:
+        place = f"{above}/{equation.source_info.name_stack}".strip("/")
+        parts = place.split("/")
+        for i, part in enumerate(parts):
+            if "=" in part:
+                path = [above for above in parts[:i] if "=" not in above]
+                yield "/".join([*(path or ["."]), part])
+        for inner in jax.tree.leaves(tuple(equation.params.values()), is_leaf=_is_jaxpr):
+            if _is_jaxpr(inner):
+                yield from _marked(getattr(inner, "jaxpr", inner), place)
+
+
+def _is_jaxpr(value: Any) -> bool:
+    return isinstance(value, ClosedJaxpr | Jaxpr)
+
+
 def _trace(model: Layer, specs: tuple[Any, ...]) -> tuple[Any, Any]:
     key = jax.eval_shape(lambda: jax.random.key(0))
     params, state = jax.eval_shape(model.init, key)
-    inputs = [jax.ShapeDtypeStruct(s, jnp.float32) if isinstance(s, tuple) else s for s in specs]
-    outputs, _ = jax.eval_shape(model.apply, params, state, *inputs)
+    outputs, _ = jax.eval_shape(model.apply, params, state, *_specs(specs))
     return outputs, (params, state)
+
+
+def _specs(specs: tuple[Any, ...]) -> list[Any]:
+    return [jax.ShapeDtypeStruct(s, jnp.float32) if isinstance(s, tuple) else s for s in specs]
 
 
 def _outline(model: Layer, path: str = "") -> dict[str, None]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import get_args
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from nnjax.layers.windows import (
     resolve_padding,
 )
 from nnjax.ops import convolution, padding as fill
+from nnjax.ops.convolution import Implementation
 from nnjax.ops.padding import PaddingMode
 from nnjax.ops.precision import widen
 
@@ -33,6 +35,7 @@ def conv(
     groups: int = 1,
     bias: bool = True,
     mask: np.ndarray | None = None,
+    implementation: Implementation = "auto",
     kernel_init: Initializer = lecun_normal(),
     bias_init: Initializer = zeros,
 ) -> Layer:
@@ -48,6 +51,8 @@ def conv(
         much, a pair a side; "CAUSAL" pads before alone, so that y[i] sees nothing after stride * i.
         Padding is zeros, or x itself: mirrored ("reflect"), its edge ("replicate"), its other end
         ("circular"). ``mask``, True where a weight takes part, broadcasts to the kernel.
+    implementation: "whole", "halves" (of the batch, side by side on the cores of a CPU), or "auto";
+        see ``nnjax.ops.convolution``.
     Dtypes: params are made in float32; x and params share the dtype that they are called in.
     Raises: ValueError, for another number of channels or axes, groups that do not divide both
         features, a mask that does not fit, or an x smaller than the kernel or its own padding;
@@ -67,6 +72,7 @@ def conv(
         groups=groups,
         bias=bias,
         mask=mask,
+        implementation=implementation,
         kernel_init=kernel_init,
         bias_init=bias_init,
     )
@@ -287,6 +293,7 @@ def _conv(
     groups: int = 1,
     bias: bool = True,
     mask: np.ndarray | None = None,
+    implementation: Implementation = "auto",
     kernel_init: Initializer = lecun_normal(),
     bias_init: Initializer = zeros,
 ) -> Layer:
@@ -296,6 +303,11 @@ def _conv(
     stride = per_axis(name, "stride", stride, axes)
     dilation = per_axis(name, "dilation", dilation, axes)
     check_mode(name, "padding_mode", padding_mode)
+    if implementation not in get_args(Implementation):
+        raise LayerValueError(
+            f"{name}: got implementation={implementation!r}, expected one of "
+            f"{', '.join(get_args(Implementation))}."
+        )
     reach = tuple((k - 1) * d + 1 for k, d in zip(size, dilation, strict=True))
     shapes = _shapes(name, in_features, out_features, size, groups, bias)
     if mask is not None:
@@ -313,8 +325,19 @@ def _conv(
             x, pads = fill.pad(x, pads, padding_mode), [(0, 0)] * axes
         if mask is not None:
             kernel = kernel * mask.astype(kernel.dtype)
+        if implementation == "halves" and len(x) % 2:
+            raise LayerValueError(
+                f"{name}: got a batch of {len(x)} with implementation='halves', expected an even "
+                "one. Use 'auto'."
+            )
         return convolution.conv(
-            x, kernel, stride=stride, pads=pads, dilation=dilation, groups=groups
+            x,
+            kernel,
+            stride=stride,
+            pads=pads,
+            dilation=dilation,
+            groups=groups,
+            implementation=implementation,
         )
 
     def apply(params, state, x, *, key=None, train=False):

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from nnjax.ops.lowering import way
 from nnjax.ops.mask import bernoulli
 
 Implementation = Literal["auto", "xla", "blocks", "chunked", "cudnn"]
@@ -66,6 +67,7 @@ def dot_product_attention(
     if implementation == "auto":
         large = 4 * batch * heads * length * key.shape[1] >= _PLENTY and not return_weights
         cut = to_itself and length >= _LONG and jax.default_backend() == "cpu"
+        cut = cut and not return_weights
         implementation = "chunked" if large else "blocks" if cut else "xla"
     special = [softcap is not None, sinks is not None, dropout_key is not None, return_weights]
     if implementation == "cudnn" and any(special):
@@ -73,8 +75,10 @@ def dot_product_attention(
             "got implementation='cudnn' with softcap, sinks, dropout or return_weights, which the "
             "fused kernel does not have. Use 'auto'."
         )
-    if implementation == "chunked" and return_weights:
-        raise ValueError("got implementation='chunked', which never holds all weights. Use 'xla'.")
+    if implementation in ("chunked", "blocks") and return_weights:
+        raise ValueError(
+            f"got implementation={implementation!r}, which never holds all weights. Use 'xla'."
+        )
     if implementation == "blocks" and not to_itself:
         raise ValueError(
             "got implementation='blocks', expected causal attention of queries to as many keys and "
@@ -83,19 +87,26 @@ def dot_product_attention(
 
     rule = _Rule(mask, bias, causal, window, offset, softcap, length, *key.shape[1:3])
     noise = _Noise(dropout_rate, dropout_key)
+    with way("attention", implementation):
+        y, weights = _attend(query, key, value, rule, sinks, noise, implementation, block)
+    return (y, weights) if return_weights else y
+
+
+def _attend(query, key, value, rule, sinks, noise, implementation, block):
+    """Outputs and weights; the weights only where all are held at once."""
     if implementation == "cudnn":
-        return _by_cudnn(query, key, value, rule)
+        return _by_cudnn(query, key, value, rule), None
     if implementation == "chunked":
-        return _chunked(query, key, value, rule, sinks, noise, block)
-    if implementation == "blocks" and not return_weights:
+        return _chunked(query, key, value, rule, sinks, noise, block), None
+    if implementation == "blocks":
+        length = query.shape[1]
         ends = [length * piece // _PIECES for piece in range(_PIECES + 1)]
         pieces = (
             _plain(query[:, i:end], key[:, :end], value[:, :end], rule, sinks, noise, i)
             for i, end in itertools.pairwise(ends)
         )
-        return jnp.concatenate([y for y, _ in pieces], 1)
-    y, weights = _plain(query, key, value, rule, sinks, noise)
-    return (y, weights) if return_weights else y
+        return jnp.concatenate([y for y, _ in pieces], 1), None
+    return _plain(query, key, value, rule, sinks, noise)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, UInt32
 
+from nnjax.ops.lowering import way
+
 Generator = Literal["auto", "hash", "key"]
 
 
@@ -30,12 +32,13 @@ def bernoulli(
         typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
         threefry = not typed or str(jax.random.key_impl(key)) == "threefry2x32"
         generator = "hash" if threefry and math.prod(shape) <= 2**32 else "key"
-    if generator == "key":
-        return jax.random.bernoulli(key, probability, shape)
-    limit = round(probability * 2**32)  # to 2^-32, where float32 draws have 2^-23
-    if limit >= 2**32:
-        return jnp.ones(shape, bool)
-    return hash_bits(key, shape) < np.uint32(limit)
+    with way("mask", generator):
+        if generator == "key":
+            return jax.random.bernoulli(key, probability, shape)
+        limit = round(probability * 2**32)  # to 2^-32, where float32 draws have 2^-23
+        if limit >= 2**32:
+            return jnp.ones(shape, bool)
+        return hash_bits(key, shape) < np.uint32(limit)
 
 
 def hash_bits(key: jax.Array, shape: tuple[int, ...]) -> UInt32[Array, "..."]:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Shaped
 
+from nnjax.ops.lowering import settled
 from nnjax.ops.precision import widen
 
 
@@ -55,7 +56,7 @@ def standardize(
 ) -> Float[Array, "..."]:
     """``(x - mean) / sqrt(var + eps)`` over ``axes``; masked entries count for nothing."""
     if mask is None:
-        return _standardize(widen(x), tuple(axes), eps)
+        return settled(_standardize(settled(widen(x)), tuple(axes), eps))
     h = jnp.where(mask, widen(x), 0)
     mean, var, _ = moments(h, axes, mask)
     return (h - mean) * jax.lax.rsqrt(var + eps)
@@ -112,8 +113,8 @@ def moved(
 
 def rms_normalize(x: Float[Array, "..."], axes: Sequence[int], eps: float) -> Float[Array, "..."]:
     """``x / sqrt(mean(x^2) + eps)`` over ``axes``."""
-    h = widen(x)
-    return h * jax.lax.rsqrt(jnp.square(h).mean(tuple(axes), keepdims=True) + eps)
+    h = settled(widen(x))
+    return settled(h * jax.lax.rsqrt(jnp.square(h).mean(tuple(axes), keepdims=True) + eps))
 
 
 def l2_normalize(

@@ -373,3 +373,23 @@ def test_mixed_dtypes_are_refused():
     params, _ = layer.init(jax.random.key(0))
     with pytest.raises(TypeError, match=r"got x of dtype bfloat16 and params of float32, expected"):
         layer(params, jnp.ones((4, 4, 1), jnp.bfloat16))
+
+
+@pytest.mark.parametrize("options", [{}, {"stride": 2, "dilation": 2}, {"groups": 2}])
+def test_halves_equal_the_whole(options):
+    x = numbers(4, 7, 6, 4)
+    whole, halves = (nn.conv(4, 6, 3, implementation=way, **options) for way in ("whole", "halves"))
+    params, _ = whole.init(jax.random.key(0))
+    run = lambda layer: jax.vjp(lambda p, x: layer(p, x), params, x)
+    (y, pull), (y_halves, pull_halves) = run(whole), run(halves)
+    close(y_halves, y)
+    close(pull_halves(y), pull(y))
+
+
+def test_halves_of_an_odd_batch():
+    layer = nn.conv(3, 4, 3, implementation="halves")
+    params, _ = layer.init(jax.random.key(0))
+    with pytest.raises(ValueError, match=r"conv\(3, 4, 3\): got a batch of 3 with implementation"):
+        layer(params, jnp.ones((3, 6, 6, 3)))
+    with pytest.raises(ValueError, match="got implementation='thirds', expected one of auto"):
+        nn.conv(3, 4, 3, implementation="thirds")  # type: ignore
