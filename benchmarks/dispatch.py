@@ -2,11 +2,12 @@
 
 All sides take the same Adam step on the same weights, jitted and donated. The peer is plain
 functions over a list of dicts and carries the same leaves as nnjax's TrainState, which has a step
-count and a key besides params and optimizer state; "no count, no key" does without those two. The
-work is next to nothing, so that the time is that of handing the buffers over: five linear layers
-of width 8 compute, one example a batch. All further layers lie idle: they are carried, donated and
-updated with a gradient of zero. To use them would take XLA minutes to compile (a chain of 1500
-layers), and would dilute what is asked.
+count and a key besides params and optimizer state; "no count, no key" does without those two.
+"packed" is nnjax's state as one vector a dtype, "32 a call" one ``lax.scan`` over 32 batches, and
+both are timed a step. The work is next to nothing, so that the time is that of handing the buffers
+over: five linear layers of width 8 compute, one example a batch. All further layers lie idle: they
+are carried, donated and updated with a gradient of zero. To use them would take XLA minutes to
+compile (a chain of 1500 layers), and would dilute what is asked.
 
     python -m benchmarks.dispatch    # four minutes, nearly all of it compiling the largest
 """
@@ -23,7 +24,7 @@ import tyro
 import nnjax as nn
 from benchmarks import clock
 
-WIDTH, BUSY = 8, 5
+WIDTH, BUSY, MANY = 8, 5, 32
 
 
 def main(
@@ -32,13 +33,13 @@ def main(
     """Time a call of the train step for trees of so many parameter arrays."""
     rows, bars = [], {}
     for count in leaves:
-        kinds = ("hand-written", "no count, no key", "nnjax")
+        kinds = ("hand-written", "no count, no key", "nnjax", "nnjax, packed", "nnjax, 32 a call")
         names = [f"{kind}, {count} leaves" for kind in kinds]
-        bars[names[2]] = {names[0]: 1.05}
+        bars |= {names[2]: {names[0]: 1.05}, names[3]: {names[0]: 0.25}, names[4]: {names[0]: 0.25}}
         calls = max(1, 300 // count)  # bursts that outlast the clock's own resolution
         sides = {
-            name: lambda step=step, calls=calls: {"call": clock.seconds(step, calls)}
-            for name, step in zip(names, all_sides(count), strict=True)
+            name: lambda step=step, calls=calls, n=n: {"call": clock.seconds(step, calls) / n}
+            for name, step, n in zip(names, all_sides(count), (1, 1, 1, 1, MANY), strict=True)
         }
         rows += clock.race(sides, rounds, bars)
     clock.report("a call of a train step", rows, bars, unit="us", file=json)
@@ -46,7 +47,7 @@ def main(
 
 
 def all_sides(leaves: int) -> list[Callable[[], Any]]:
-    """Functions that take the next step: hand-written with all leaves and with fewer, and nnjax."""
+    """Functions that take the next step: hand-written with all leaves and with fewer, and ours."""
     names = [f"linear_{i}" for i in range(leaves // 2)]
 
     def forward(net, x):
@@ -60,7 +61,11 @@ def all_sides(leaves: int) -> list[Callable[[], Any]]:
     ours = nn.train.init_state(model, optimizer, jax.random.key(0))
     params = [ours.params[name] for name in names]
     theirs = params, optimizer.init(params), ours.step, ours.key
-    our_step = jax.jit(nn.train.make_step(model, loss, optimizer), donate_argnums=0)
+    plain_step = nn.train.make_step(model, loss, optimizer)
+    our_step = jax.jit(plain_step, donate_argnums=0)
+    packed_step = jax.jit(nn.train.packed(plain_step, ours), donate_argnums=0)
+    many_steps = jax.jit(lambda state, xs: jax.lax.scan(plain_step, state, xs), donate_argnums=0)
+    pack, unpack = nn.train.packing(ours)
 
     def objective(params, x, y):
         for layer in params[:BUSY]:
@@ -79,8 +84,16 @@ def all_sides(leaves: int) -> list[Callable[[], Any]]:
     (new_params, *_), their_loss = their_step(copy(theirs), (x, y))
     clock.check_same("losses", values["loss"], their_loss)
     clock.check_same("parameters", [new.params[name] for name in names], new_params)
-    pairs = ((their_step, theirs), (their_step, theirs[:2]), (our_step, ours))
-    return [loop(step, copy(start), (x, y)) for step, start in pairs]
+    vectors, _ = packed_step(pack(ours), (x, y))
+    clock.check_same("packed", unpack(vectors).params, new.params)
+    batch, many = (x, y), jax.tree.map(lambda a: jnp.stack([a] * MANY), (x, y))
+    return [
+        loop(their_step, copy(theirs), batch),
+        loop(their_step, copy(theirs[:2]), batch),
+        loop(our_step, copy(ours), batch),
+        loop(packed_step, pack(ours), batch),
+        loop(many_steps, copy(ours), many),
+    ]
 
 
 def loop(step: Callable[..., Any], carried: Any, batch: Any) -> Callable[[], Any]:

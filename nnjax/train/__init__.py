@@ -6,6 +6,7 @@ from nnjax.train.diagnose import (
 )
 from nnjax.train.evaluate import make_evaluate as make_evaluate, make_predict as make_predict
 from nnjax.train.loop import fit as fit
+from nnjax.train.packing import packed as packed, packing as packing
 from nnjax.train.state import TrainState as TrainState, init_state as init_state
 from nnjax.train.step import accuracy as accuracy, make_step as make_step
 
@@ -19,4 +20,6 @@ __all__ = [
     "make_evaluate",
     "make_predict",
     "make_step",
+    "packed",
+    "packing",
 ]

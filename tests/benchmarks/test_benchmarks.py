@@ -43,10 +43,10 @@ def check(rows, file, peers):
 def test_dispatch(tmp_path, compared):
     file = tmp_path / "rows.json"
     rows = dispatch.main(leaves=(12,), rounds=1, json=file)
-    kinds = ("hand-written", "no count, no key", "nnjax")
-    theirs, fewer, ours = (f"{kind}, 12 leaves" for kind in kinds)
-    check(rows, file, {theirs: set(), fewer: set(), ours: {theirs}})
-    assert compared == ["losses", "parameters"]
+    kinds = ("hand-written", "no count, no key", "nnjax", "nnjax, packed", "nnjax, 32 a call")
+    theirs, fewer, *ours = (f"{kind}, 12 leaves" for kind in kinds)
+    check(rows, file, {theirs: set(), fewer: set(), **{name: {theirs} for name in ours}})
+    assert compared == ["losses", "parameters", "packed"]
 
 
 @pytest.mark.slow
