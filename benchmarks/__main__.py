@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 import tyro
 
 from benchmarks import clock
-from benchmarks.suite import report as reports
+from benchmarks.suite import ahead, report as reports
 from benchmarks.suite.peers import PEERS
 from benchmarks.suite.run import Row, SideError, race
 from benchmarks.suite.workloads import WORKLOADS
@@ -32,6 +32,7 @@ def run(
     peers: Sequence[str] = (),
     rounds: int | None = None,
     out: Path | None = None,
+    compile_only: str | None = None,
 ) -> None:
     """Time the workloads in all peers that are installed, and store the results as JSON.
 
@@ -41,8 +42,19 @@ def run(
         peers: their names; all of them, if none is given.
         rounds: each side has a turn in every round; 12, and 1 for smoke.
         out: file for the results; benchmarks/results/SUITE.json, if none is given.
+        compile_only: compile nnjax's train steps for chips that are not here, and time nothing:
+            v5e:2x2, v5p:2x2x1, v6e:2x2 with --suite tpu; h100, h200, a100 with --suite gpu, or
+            h200:1x8x1 for eight of them.
     """
     names = known("workload", workloads, WORKLOADS)
+    if compile_only:
+        found = ahead.compile_all(suite, compile_only, names)
+        print(ahead.table(found))
+        path = out or RESULTS / f"{suite}-{compile_only.replace(':', '-')}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = {**clock.header(), "suite": suite, "target": compile_only, "compiled": found}
+        path.write_text(json.dumps(kept, indent=1) + "\n")
+        return
     sides = known("peer", peers, PEERS)
     smoke, backend = suite == "smoke", "cpu" if suite == "smoke" else suite
     rounds = rounds or (1 if smoke else 12)

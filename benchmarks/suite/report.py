@@ -44,7 +44,7 @@ def table(rows: Sequence[Row]) -> str:
                 f"{(row.memory['peak'] or 0) / 2**20:,.0f}",
             ]
         )
-    return _markdown(lines)
+    return markdown(lines)
 
 
 def page(results: Mapping[str, Any], plot: str | None) -> str:
@@ -133,7 +133,7 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _markdown(lines: Sequence[Sequence[str]]) -> str:
+def markdown(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     rows = ["| " + " | ".join(map(str.ljust, line, widths)) + " |" for line in lines]
     rows.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")

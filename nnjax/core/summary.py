@@ -61,8 +61,8 @@ def explain(model: Layer, *specs: Any, train: bool = False) -> str:
     """A table of the operations that have several implementations, and which one each takes here.
 
     The choice is that of this backend and these shapes; ``implementation=...`` of the layer, or
-    ``generator=...`` of dropout, overrides it. Specs are as in ``output_shape``. Nothing is
-    computed.
+    ``generator=...`` of dropout, overrides it. Within ``nnjax.ops.lowering.compile_for("gpu")`` it
+    is that of a GPU. Specs are as in ``output_shape``. Nothing is computed.
     """
     inputs = _specs(specs)
     key = jax.random.key(0)

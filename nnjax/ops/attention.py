@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from nnjax.ops.lowering import way
+from nnjax.ops.lowering import backend, way
 from nnjax.ops.mask import bernoulli
 
 Implementation = Literal["auto", "xla", "blocks", "chunked", "cudnn"]
@@ -66,7 +66,7 @@ def dot_product_attention(
     to_itself = causal and offset is None and length == key.shape[1]
     if implementation == "auto":
         large = 4 * batch * heads * length * key.shape[1] >= _PLENTY and not return_weights
-        cut = to_itself and length >= _LONG and jax.default_backend() == "cpu"
+        cut = to_itself and length >= _LONG and backend() == "cpu"
         cut = cut and not return_weights
         implementation = "chunked" if large else "blocks" if cut else "xla"
     special = [softcap is not None, sinks is not None, dropout_key is not None, return_weights]

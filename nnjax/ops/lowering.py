@@ -1,8 +1,12 @@
 """What tells XLA how to compile, and changes no number; and which way was taken."""
 
 import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
 
 import jax
+
+_target: ContextVar[str | None] = ContextVar("target", default=None)
 
 
 def way(op: str, implementation: str) -> contextlib.AbstractContextManager[None]:
@@ -10,9 +14,26 @@ def way(op: str, implementation: str) -> contextlib.AbstractContextManager[None]
     return jax.named_scope(f"{op}={implementation}")
 
 
+def backend() -> str:
+    """The platform that "auto" chooses for: JAX's default one, or that of ``compile_for``."""
+    return _target.get() or jax.default_backend()
+
+
+@contextlib.contextmanager
+def compile_for(platform: str) -> Iterator[None]:
+    """Within it, "auto" is what it is on this platform: to lower, or to explain, for a machine that
+    is not here. It acts where a function is traced; what ``jax.jit`` has traced before stays so.
+    """
+    token = _target.set(platform)
+    try:
+        yield
+    finally:
+        _target.reset(token)
+
+
 def one_cpu() -> bool:
     """Whether all runs on one CPU device, whose cores share the work of each operation."""
-    return jax.default_backend() == "cpu" and jax.device_count() == 1
+    return backend() == "cpu" and jax.device_count() == 1
 
 
 def settled(x: jax.Array) -> jax.Array:
@@ -23,4 +44,4 @@ def settled(x: jax.Array) -> jax.Array:
     add up anew: work that grows with the square of the depth. A train step of a 6-block GPT takes
     0.7 of the time with its norms' inputs and outputs settled. Elsewhere x stays free to be fused.
     """
-    return jax.lax.optimization_barrier(x) if jax.default_backend() == "cpu" else x
+    return jax.lax.optimization_barrier(x) if backend() == "cpu" else x

@@ -9,6 +9,7 @@ import pytest
 import scipy.special
 
 import nnjax as nn
+from nnjax.ops.mask import bernoulli
 from tests.numerics import bf16, check_gradients, close, f64, moved, numbers
 
 sigmoid = scipy.special.expit
@@ -163,7 +164,7 @@ def test_recurrent_dropout_hides_h_from_the_products_alone(make):
     carry = (h, numbers(64, seed=1)) if make is nn.lstm_cell else h
     run = jax.jit(lambda key: layer(params, numbers(5), carry, key=key, train=True)[0])
     key = jax.random.key(3)
-    mask = np.asarray(jax.random.bernoulli(key, 0.75, (64,)))[:, None]
+    mask = np.asarray(bernoulli(key, 0.75, (64,)))[:, None]
     # the same, with the mask in the recurrent kernel's rows
     rows = {**params, "recurrent": jnp.where(mask, params["recurrent"] / 0.75, 0)}
     close(run(key), twin(rows, numbers(5), carry)[0], atol=1e-5)

@@ -1,0 +1,192 @@
+"""Compile train steps for TPUs and GPUs that are not here, and read what the compiler says.
+
+``python -m benchmarks run --suite tpu --compile-only v5e:2x2`` needs libtpu (``pip install -e
+'.[tpu-aot]'``, on Linux); ``--suite gpu --compile-only h200`` the plugin, ``pip install --no-deps
+jax-cuda13-plugin jax-cuda13-pjrt`` in jaxlib's own version. The batch of the workload goes to every
+chip, parameters and optimizer state are split over all of them (FSDP). Nothing is run: memory, work
+and collectives are the compiler's own counts, and cycles its own estimate for each fusion, without
+the time that collectives take between chips.
+
+``python -m benchmarks.suite.ahead tpu v5e:2x2 mlp`` is one such compilation, in a process that must
+set its environment before jax starts.
+"""
+
+import collections
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from typing import Any
+
+from benchmarks import clock
+
+ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "v5litepod-4",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+    "TPU_LOG_DIR": "disabled",
+}
+COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+
+# XLA's description of a GPU; the public figures of NVIDIA's data sheets.
+_GPU = """gpu_device_info {{ cuda_compute_capability {{ major: {major} minor: 0 }}
+ threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
+ shared_memory_per_block_optin: {shared} shared_memory_per_core: {core} threads_per_core_limit: 2048
+ core_count: {cores} fpus_per_core: {fpus} block_dim_limit_x: 2147483647 block_dim_limit_y: 65535
+ block_dim_limit_z: 65535 memory_bandwidth: {bandwidth} l2_cache_size: {l2} clock_rate_ghz: {clock}
+ device_memory_size: {memory} registers_per_core_limit: 65536 registers_per_block_limit: 65536 }}
+ platform_name: "CUDA" dnn_version_info {{ major: 9 minor: 10 patch: 0 }}
+ device_description_str: "{name}" """
+_HOPPER = {"major": 9, "shared": 232448, "core": 233472, "cores": 132, "fpus": 128, "clock": 1.98}
+GPUS = {
+    "h200": _HOPPER
+    | {"bandwidth": 4800 * 10**9, "l2": 62914560, "memory": 141 * 10**9, "name": "NVIDIA H200"},
+    "h100": _HOPPER
+    | {"bandwidth": 3350 * 10**9, "l2": 52428800, "memory": 80 * 10**9, "name": "NVIDIA H100"},
+    "a100": {"major": 8, "shared": 166912, "core": 167936, "cores": 108, "fpus": 64, "clock": 1.41}
+    | {"bandwidth": 2039 * 10**9, "l2": 41943040, "memory": 80 * 10**9, "name": "NVIDIA A100"},
+}
+
+
+def compile_all(suite: str, target: str, names: list[str]) -> dict[str, dict[str, Any]]:
+    """The figures of each workload, or ``{"error": ...}``; each in a process of its own."""
+    found = {}
+    for name in names:
+        command = [sys.executable, "-m", "benchmarks.suite.ahead", suite, target, name]
+        done = subprocess.run(
+            command, env=os.environ | ENVIRONMENT, capture_output=True, text=True, cwd=clock.ROOT
+        )
+        last = (done.stdout.strip().splitlines() or [""])[-1]
+        if done.returncode:
+            lines = done.stderr.strip().splitlines() or ["no word"]
+            errors = [line for line in lines if "Error" in line or "RESOURCE" in line]
+            found[name] = {"error": (errors or lines)[-1][:300]}
+        else:
+            found[name] = json.loads(last)
+    return found
+
+
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """A row a workload; cycles in millions, with the three layers that take most of them."""
+    from benchmarks.suite.report import markdown
+
+    head = ["workload", "chips", "compile, s", "peak, MiB a chip", "GFLOP a chip", "GB moved"]
+    lines = [[*head, "collectives", "estimated Mcycles", "most of them in"]]
+    for name, row in found.items():
+        if "error" in row:
+            lines.append([name, "", "", row["error"], "", "", "", "", ""])
+            continue
+        top = ", ".join(f"{layer} {share:.0%}" for layer, share in row["layers"])
+        moved = ", ".join(f"{n} {kind}" for kind, n in row["collectives"].items()) or "none"
+        number = lambda value, digits: "" if value is None else f"{value:,.{digits}f}"
+        lines.append(
+            [
+                *(name, str(row["chips"]), f"{row['seconds']:.1f}", number(row["peak"], 0)),
+                *(number(row["gflop"], 1), number(row["gigabytes"], 2), moved),
+                *(number(row["megacycles"], 2), top),
+            ]
+        )
+    return markdown(lines)
+
+
+def compile_one(suite: str, target: str, name: str) -> dict[str, Any]:
+    """Compile the train step of one workload for the chips of ``target``."""
+    import jax
+    import numpy as np
+    import optax
+    from jax.experimental import topologies
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
+
+    import nnjax as nn
+    from benchmarks.suite import workloads
+    from benchmarks.suite.peers.nnjax import NETWORKS
+    from nnjax.ops.lowering import compile_for
+
+    if suite == "tpu":
+        chips = topologies.get_topology_desc(platform="tpu", topology_name=target).devices
+    else:
+        kind, _, shape = target.partition(":")
+        config = _GPU.format(**GPUS[kind])
+        described = topologies.get_topology_desc(
+            platform="cuda", target_config=config, topology=shape or "1x1x1"
+        )
+        chips = described.devices
+    mesh = Mesh(np.array(chips), ("chips",))
+    workload = workloads.WORKLOADS[name]
+    sizes = {**workload.sizes, "batch": workload.sizes["batch"] * len(chips)}
+    model = NETWORKS[workload.network](sizes)
+    optimizer = optax.adam(1e-3)
+    step = nn.train.make_step(model, nn.losses.softmax_cross_entropy, optimizer)
+    init = lambda: nn.train.init_state(model, optimizer, jax.random.key(0))
+
+    def split(spec):  # the longest axis that all chips can share
+        axes = [a for a, n in enumerate(spec.shape) if n % len(chips) == 0 and n >= len(chips)]
+        best = max(axes, key=lambda a: spec.shape[a], default=None)
+        names = [None if axis != best else "chips" for axis in range(len(spec.shape))]
+        return NamedSharding(mesh, P(*names))
+
+    state = jax.eval_shape(init)
+    batch = workloads.batch(workload, {**workload.sizes, "batch": len(chips)})
+    batch = [
+        jax.ShapeDtypeStruct(
+            (sizes["batch"], *a.shape[1:]), a.dtype, sharding=NamedSharding(mesh, P("chips"))
+        )
+        for a in batch
+    ]
+    state = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=split(s)), state)
+    with compile_for({"tpu": "tpu", "gpu": "gpu"}[suite]):
+        lowered = jax.jit(step, donate_argnums=0).trace(state, tuple(batch)).lower()
+    began = time.perf_counter()
+    compiled = lowered.compile()
+    seconds = time.perf_counter() - began
+    memory: Any = compiled.memory_analysis()
+    cost: Any = compiled.cost_analysis() or {}
+    text = compiled.as_text() or ""
+    cycles, layers = estimated_cycles(text, sizes.get("length", 1))
+    kinds = {kind: len(re.findall(rf" {kind}(?:-start)?\(", text)) for kind in COLLECTIVES}
+    return {
+        "chips": len(chips),
+        "seconds": seconds,
+        "peak": memory.peak_memory_in_bytes / 2**20,
+        "gflop": cost["flops"] / 1e9 if "flops" in cost else None,
+        "gigabytes": cost["bytes accessed"] / 1e9 if "bytes accessed" in cost else None,
+        "collectives": {kind: n for kind, n in kinds.items() if n},
+        "megacycles": cycles / 1e6 if cycles else None,
+        "layers": layers,
+    }
+
+
+def estimated_cycles(text: str, turns: int) -> tuple[int, list[tuple[str, float]]]:
+    """The compiler's cycles in all, and the share of the three layers that take most.
+
+    The body of a loop is listed once: it is counted ``turns`` times.
+    """
+    by_layer: collections.Counter[str] = collections.Counter()
+    for line in text.splitlines():
+        cycles = re.search(r'"estimated_cycles":"(\d+)"', line)
+        if cycles is None:
+            continue
+        scope = re.search(r'op_name="([^"]*)"', line)
+        path = scope[1] if scope else ""
+        times = turns if "while/body" in path else 1
+        by_layer[_layer(path)] += int(cycles[1]) * times
+    total = sum(by_layer.values())
+    return total, [(layer, n / total) for layer, n in by_layer.most_common(3)]
+
+
+def _layer(path: str) -> str:
+    """The layer of nnjax that an operation's scope names, or "the rest"."""
+    parts = re.sub(r"\b(?:jit|jvp|transpose|vmap|checkpoint)\(([^()]*)\)", r"\1", path).split("/")
+    parts = [re.sub(r"^[a-z_]+\(|\)+$", "", part) for part in parts]
+    named = [p for p in parts if re.fullmatch(r"[a-z_]+(_\d+)?", p) and p not in _SCOPES]
+    return named[0] if len(named) > 1 else "the rest"
+
+
+_SCOPES = {"step", "while", "body", "closed_call", "cond", "jit", "jvp", "transpose"}
+
+if __name__ == "__main__":
+    print(json.dumps(compile_one(*sys.argv[1:4])))
