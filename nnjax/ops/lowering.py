@@ -3,13 +3,14 @@
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
+from typing import Any
 
 import jax
 
 _target: ContextVar[str | None] = ContextVar("target", default=None)
 
 
-def way(op: str, implementation: str) -> contextlib.AbstractContextManager[None]:
+def way(op: str, implementation: str) -> contextlib.AbstractContextManager[Any]:
     """Marks what is traced within as this implementation of an operation, for ``nn.explain``."""
     return jax.named_scope(f"{op}={implementation}")
 
