@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ from nnjax.ops.mask import bernoulli
 from nnjax.ops.normalization import standardize
 from nnjax.ops.pooling import max_pool
 
-Side = tuple[Callable[..., jax.Array], Sequence[jax.Array]]
+Side = tuple[Callable[..., jax.Array], Sequence[Any]]
 
 
 def main(only: tuple[str, ...] = (), rounds: int = 30, json: Path | None = None) -> list[clock.Row]:
@@ -46,7 +47,7 @@ def main(only: tuple[str, ...] = (), rounds: int = 30, json: Path | None = None)
     return rows
 
 
-def gradient(function: Callable[..., jax.Array], inputs: Sequence[jax.Array]):
+def gradient(function: Callable[..., jax.Array], inputs: Sequence[Any]):
     """A call that computes ``function`` and the gradients of a weighted sum of its outputs."""
     shape = jax.eval_shape(function, *inputs)
     weights = jax.random.normal(jax.random.key(9), shape.shape)
@@ -70,6 +71,10 @@ def kernels() -> Mapping[str, tuple[Side, Mapping[str, Side], bool]]:
     drop = lambda generator, x: jnp.where(
         bernoulli(key, 0.8, x.shape, generator), x / np.float32(0.8), 0
     )
+    maps = nn.conv(32, 64, 5).init(key)[0], draw(7, 128, 14, 14, 32)
+    wide = nn.conv(64, 64, 3).init(key)[0], draw(8, 32, 32, 32, 64)
+    blocks = nn.serial(*(nn.encoder_block(384, 6, causal=True) for _ in range(6)))
+    drawn, _ = blocks.init(key)
     features = (draw(6, 64, 128, 256),)
     lstm = nn.lstm(256, 256)
     params, _ = lstm.init(key)
@@ -104,6 +109,21 @@ def kernels() -> Mapping[str, tuple[Side, Mapping[str, Side], bool]]:
             },
             True,
         ),
+        "convolution 5x5 of [128, 14, 14, 32] to 64": (
+            (nn.conv(32, 64, 5), maps),
+            {"whole": (nn.conv(32, 64, 5, implementation="whole"), maps)},
+            True,
+        ),
+        "convolution 3x3 of [32, 32, 32, 64] to 64": (
+            (nn.conv(64, 64, 3), wide),
+            {"whole": (nn.conv(64, 64, 3, implementation="whole"), wide)},
+            True,
+        ),
+        "6 blocks of 384 features, 6 heads, on [8, 256, 384]": (
+            (blocks, (drawn, *tokens)),
+            {"norms not settled": (functools.partial(unsettled, blocks), (drawn, *tokens))},
+            True,
+        ),
         "LSTM of 256 features, 128 steps, batch 64": (
             (lambda x: lstm(params, x)[0], features),
             {"projection outside the scan": (functools.partial(lstm_outside, params), features)},
@@ -119,6 +139,11 @@ def pool_by_window(x):
 def norm_two_pass(x):
     h = x - x.mean(-1, keepdims=True)
     return h * jax.lax.rsqrt((h * h).mean(-1, keepdims=True) + 1e-5)
+
+
+def unsettled(model, params, x):
+    with mock.patch("nnjax.ops.normalization.settled", lambda x: x):
+        return model(params, x)
 
 
 def drop_by_rbg(x):

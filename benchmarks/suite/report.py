@@ -47,6 +47,44 @@ def table(rows: Sequence[Row]) -> str:
     return markdown(lines)
 
 
+# What we aim at on two CPU cores: nnjax's step over hand-written JAX's, the best JAX library's and
+# the best of PyTorch's.
+TARGETS = {
+    "dispatch": (1.03, 1.0, 0.25),
+    "mlp": (1.0, 1.0, 0.8),
+    "cnn": (0.5, 0.55, 1.4),
+    "resnet18": (0.8, 0.8, 1.3),
+    "gpt": (0.52, 0.85, 1.2),
+    "lstm": (0.7, 1.0, 1.1),
+}
+
+
+def targets(rows: Sequence[Row]) -> str:
+    """A row a workload: our median over that of each kind of peer, the aim, and if it is met."""
+    lines = [["workload", "over hand-written", "over the best JAX library", "over PyTorch's best"]]
+    for name, aims in TARGETS.items():
+        step = {row.peer: row.train[1] for row in rows if row.workload == name}
+        if "nnjax" not in step:
+            continue
+        ours = step.pop("nnjax")
+        step.pop("ceiling", None)
+        torch = {peer: t for peer, t in step.items() if peer.startswith("torch")}
+        hand = {peer: t for peer, t in step.items() if peer == "hand-written"}
+        others = {peer: t for peer, t in step.items() if peer not in (*torch, *hand)}
+        cells = [name]
+        for peers, aim in zip((hand, others, torch), aims, strict=True):
+            if not peers:
+                cells.append("not installed")
+                continue
+            best = min(peers, key=lambda peer: peers[peer])
+            ratio = ours / peers[best]
+            verdict = "met" if ratio <= aim else "**missed**"
+            which = "" if peers is hand else f" ({best})"
+            cells.append(f"{ratio:.2f}{which}, aim {aim:g}: {verdict}")
+        lines.append(cells)
+    return markdown(lines)
+
+
 def page(results: Mapping[str, Any], plot: str | None) -> str:
     """The section of one suite."""
     rows = [Row(**row) for row in results["rows"]]
@@ -55,6 +93,8 @@ def page(results: Mapping[str, Any], plot: str | None) -> str:
     parts = [f"### {results['suite'].upper()}", said + "."]
     if plot:
         parts.append(f"![Step times over hand-written JAX's]({plot})")
+    if results["suite"] == "cpu":
+        parts.append(targets(rows))
     for name in names:
         workload = [row for row in rows if row.workload == name]
         parts += [
@@ -65,6 +105,15 @@ def page(results: Mapping[str, Any], plot: str | None) -> str:
         parts.append("Left out:")
         parts.append("\n".join(f"- {name}: {why}" for name, why in results["left_out"].items()))
     return "\n\n".join(parts)
+
+
+def compiled(results: Mapping[str, Any]) -> str:
+    """The section of one target of ``--compile-only``."""
+    from benchmarks.suite.ahead import table
+
+    head = f"### {results['target']}, compiled only"
+    said = ", ".join(f"{key} {results[key]}" for key in ("date", "commit", "jax", "jaxlib"))
+    return "\n\n".join([head, f"{said}.", table(results["compiled"])])
 
 
 def write(files: Sequence[Path], target: Path) -> None:
@@ -78,6 +127,9 @@ def write(files: Sequence[Path], target: Path) -> None:
     sections = []
     for file in files:
         results = json.loads(file.read_text())
+        if "compiled" in results:
+            sections.append(compiled(results))
+            continue
         picture = target.parent / "images" / f"benchmarks_{results['suite']}.svg"
         picture.parent.mkdir(exist_ok=True)
         plot([Row(**row) for row in results["rows"]], picture)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as commands, clock
-from benchmarks.suite import count, golden, peers, report, run, side, workloads
+from benchmarks.suite import ahead, count, golden, peers, report, run, side, workloads
 from benchmarks.suite.peers import hand_written, nnjax
 from benchmarks.suite.workloads import WORKLOADS
 
@@ -183,3 +183,31 @@ def test_golden_counts_of_the_mlp():
     figures = golden.count("mlp")
     same = ("gflop", "equations", "random_draws", "compilations", "collectives")
     assert {k: figures[k] for k in same} == {k: stored["mlp"][k] for k in same}
+
+
+def test_targets_are_compared_with_the_best_of_each_kind():
+    rows = [row("hand-written", 1.0), row("nnjax", 0.9), row("linen", 1.2), row("haiku", 0.8)]
+    rows += [row("torch", 2.0), row("ceiling", 0.1)]
+    (line,) = report.targets(rows).splitlines()[2:]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == [
+        "mlp",
+        "0.90, aim 1: met",
+        "1.12 (haiku), aim 1: **missed**",
+        "0.45 (torch), aim 0.8: met",
+    ]
+
+
+def test_what_is_only_compiled_has_a_table():
+    text = """
+    %a = f32[2]{0} fusion(), metadata={op_name="jit(step)/jvp(block_0)/attn/query/dot_general"}, \
+backend_config={"estimated_cycles":"100"}
+    %b = f32[2]{0} fusion(), metadata={op_name="jit(step)/transpose(jvp(lstm))/while/body/dot"}, \
+backend_config={"estimated_cycles":"30"}
+    """
+    total, layers = ahead.estimated_cycles(text, turns=10)
+    assert total == 400 and [layer for layer, _ in layers] == ["lstm", "block_0"]
+    figures = {"chips": 4, "seconds": 2.0, "peak": 5.0, "gflop": 0.3, "gigabytes": None}
+    figures |= {"collectives": {"all-gather": 6}, "megacycles": 0.06, "layers": [["lstm", 0.75]]}
+    lines = ahead.table({"mlp": figures, "gpt": {"error": "does not fit"}}).splitlines()
+    assert "6 all-gather" in lines[2] and "lstm 75%" in lines[2] and "does not fit" in lines[3]
