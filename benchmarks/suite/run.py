@@ -164,10 +164,10 @@ def timed(name: str, sizes, sides: dict[str, Process], rounds: int) -> list[Row]
         for peer in order[turn:] + order[:turn]:
             side = sides[peer]
             train = side("train", steps[peer]["train"])
-            call = side("train", 1)["call"]
+            alone = train if steps[peer]["train"] == 1 else side("train", 1)
             infer = side("infer", steps[peer]["infer"])
             if number:
-                runs[peer].append((train["step"], infer["step"], call))
+                runs[peer].append((train["step"], infer["step"], alone["call"]))
     times = {peer: np.array(found).T for peer, found in runs.items()}
     gflop = flops(name, sizes) / 1e9
     workload = WORKLOADS[name]
