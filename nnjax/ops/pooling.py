@@ -42,8 +42,8 @@ def _max_pool_jvp(window, stride, pads, dilation, primals, tangents):
     y = max_pool(x, window, stride, pads, dilation)
     at = window, stride, pads, dilation
     dy = jnp.zeros_like(y)
-    for first, view in zip(_firsts(x, y, *at), _views(dx, 0, y.shape, *at), strict=True):
-        dy = jnp.where(first, view, dy)
+    for larger, view in zip(_larger(x, y, *at), _views(dx, 0, y.shape, *at), strict=True):
+        dy = jnp.where(larger, view, dy)
     return y, dy
 
 
@@ -62,11 +62,11 @@ def max_pool_indices(
     at = window, stride, pads, dilation
     indices = jnp.zeros(y.shape, jnp.int32)
     fixed = jax.lax.stop_gradient((x, y))
-    for first, position in zip(_firsts(*fixed, *at), _positions(x, y, *at), strict=True):
+    for larger, position in zip(_larger(*fixed, *at), _positions(x, y, *at), strict=True):
         flat = jnp.zeros((), jnp.int32)
         for size, along in zip(x.shape[1:-1], position, strict=True):
             flat = flat * size + jnp.asarray(along)
-        indices = jnp.where(first, flat, indices)
+        indices = jnp.where(larger, flat, indices)
     return y, indices
 
 
@@ -204,15 +204,20 @@ def _positions(x, y, window, stride, pads, dilation) -> Iterator[list[np.ndarray
         yield position
 
 
-def _firsts(x, y, window, stride, pads, dilation) -> Iterator[jax.Array]:
-    """For each position in the window, which windows have the first of their largest there."""
+def _larger(x, y, window, stride, pads, dilation) -> Iterator[jax.Array]:
+    """For each position in the window, which windows have more there than anywhere before it.
+
+    The last of them is the first largest entry. To ask which entries equal the maximum would not
+    do: where XLA computes x once for the maximum and again for the comparison, it may round
+    differently, and an entry that equals nothing has no derivative.
+    """
     at = window, stride, pads, dilation
-    seen = jnp.zeros(y.shape, bool)
     views = _views(x, _lowest(x.dtype), y.shape, *at)
+    best, seen = jnp.full(y.shape, _lowest(x.dtype), x.dtype), jnp.zeros(y.shape, bool)
     for view, position in zip(views, _positions(x, y, *at), strict=True):
-        first = ((view == y) | (view != view)) & ~seen  # a NaN is the largest, and equals nothing
+        larger = ~seen | (~(view <= best) & (best == best))  # a NaN is the largest
         for along, size, pad in zip(position, x.shape[1:-1], pads, strict=True):
             if max(pad):  # an entry of -inf ties with padding, which is never meant
-                first = first & jnp.asarray((along >= 0) & (along < size))
-        seen = seen | first
-        yield first
+                larger = larger & jnp.asarray((along >= 0) & (along < size))
+        best, seen = jnp.where(larger, view, best), seen | larger
+        yield larger
