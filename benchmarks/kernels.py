@@ -110,12 +110,12 @@ def kernels() -> Mapping[str, tuple[Side, Mapping[str, Side], bool]]:
             True,
         ),
         "convolution 5x5 of [128, 14, 14, 32] to 64": (
-            (nn.conv(32, 64, 5), maps),
+            (functools.partial(nn.conv(32, 64, 5), train=True), maps),
             {"whole": (nn.conv(32, 64, 5, implementation="whole"), maps)},
             True,
         ),
         "convolution 3x3 of [32, 32, 32, 64] to 64": (
-            (nn.conv(64, 64, 3), wide),
+            (functools.partial(nn.conv(64, 64, 3), train=True), wide),
             {"whole": (nn.conv(64, 64, 3, implementation="whole"), wide)},
             True,
         ),
