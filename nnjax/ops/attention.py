@@ -55,8 +55,7 @@ def dot_product_attention(
         ``block`` queries and keys, in the backward pass too, where it computes them again; "cudnn"
         is the fused kernel of NVIDIA GPUs, which has neither forward mode nor a second derivative.
         "auto" is "chunked" where the scores would take a gibibyte, "blocks" for 128 causal queries
-        or more on a CPU (forward and backward in 0.5 to 0.7 of the time of "xla"; not measured
-        elsewhere), else "xla".
+        or more on a CPU (timed in ``benchmarks/kernels.py``; not measured elsewhere), else "xla".
 
     Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, equation 1; grouped heads of
         Ainslie et al. 2023, https://arxiv.org/abs/2305.13245; blocks of Rabe and Staats 2021,

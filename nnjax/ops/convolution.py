@@ -37,8 +37,6 @@ def conv(
         a convolution of few input channels on one core of a CPU, but two of them side by side:
         "auto" takes halves there, for up to 64 channels and a batch and work that are worth it (and
         ``nn.conv`` only in training: the gain is in the gradients).
-        Forward and backward take 0.63 of the time for 5x5 kernels from 32 to 64 channels on
-        [128, 14, 14], 0.84 for 3x3 from 64 to 64 on [32, 32, 32] (``benchmarks/kernels.py``).
     """
     if implementation == "auto":
         few = kernel.shape[-2] <= _FEW and math.prod(kernel.shape) * math.prod(x.shape[:-1]) > _WORK
