@@ -74,7 +74,7 @@ def targets(rows: Sequence[Row]) -> str:
         cells = [name]
         for peers, aim in zip((hand, others, torch), aims, strict=True):
             if not peers:
-                cells.append("not installed")
+                cells.append("left out")
                 continue
             best = min(peers, key=lambda peer: peers[peer])
             ratio = ours / peers[best]
