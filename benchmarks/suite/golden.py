@@ -37,7 +37,7 @@ COLLECTIVES = (
     "reduce-scatter(",
     "collective-permute(",
 )
-SLACK = 1.02  # XLA's temporaries are not ours to the byte
+SLACK = 1.25  # XLA's temporaries are not ours to the byte, and another CPU has others
 
 
 def count(name: str) -> dict[str, float]:
