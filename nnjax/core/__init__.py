@@ -8,6 +8,7 @@ from nnjax.core.combinators import (
 )
 from nnjax.core.compose import compose as compose
 from nnjax.core.errors import (
+    check_choice as check_choice,
     check_dtype as check_dtype,
     check_entries as check_entries,
     check_floating as check_floating,

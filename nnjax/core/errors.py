@@ -1,7 +1,7 @@
 """Errors and checks at the public door: each says layer, got, expected and how to mend it."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -93,6 +93,14 @@ def check_positive(name: str, **sizes: int) -> None:
             raise LayerTypeError(f"{name}: {got}. Sizes are given, not inferred.")
         if size < 1:
             raise LayerValueError(f"{name}: got {argument}={size}, expected at least 1.")
+
+
+def check_choice(name: str, argument: str, got: object, known: Iterable[str]) -> None:
+    """Refuse a word that is not among those known."""
+    if got not in tuple(known):
+        raise LayerValueError(
+            f"{name}: got {argument}={got!r}, expected one of {', '.join(known)}."
+        )
 
 
 def check_rate(name: str, rate: float) -> None:

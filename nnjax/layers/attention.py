@@ -10,6 +10,7 @@ import numpy as np
 
 from nnjax.core import (
     Layer,
+    check_choice,
     check_dtype,
     check_entries,
     check_floating,
@@ -96,10 +97,7 @@ def attention(
     if softcap is not None and not softcap > 0:
         fix = "Leave it out to have none."
         raise LayerValueError(f"{name}: got softcap={softcap}, expected above 0. {fix}")
-    if implementation not in get_args(Implementation):
-        known = ", ".join(get_args(Implementation))
-        got = f"got implementation={implementation!r}"
-        raise LayerValueError(f"{name}: {got}, expected one of {known}.")
+    check_choice(name, "implementation", implementation, get_args(Implementation))
     if head_dim is None and dim % heads:
         raise LayerValueError(f"{name}: got heads={heads}, expected a divisor of dim={dim}.")
     if heads % key_heads:

@@ -7,12 +7,19 @@ from typing import get_args
 
 import numpy as np
 
-from nnjax.core import Layer, check_entries, check_floating, check_positive, check_shape, serial
+from nnjax.core import (
+    Layer,
+    check_choice,
+    check_entries,
+    check_floating,
+    check_positive,
+    check_shape,
+    serial,
+)
 from nnjax.core.errors import LayerTypeError, LayerValueError
 from nnjax.initializers import Initializer, draw, lecun_normal, zeros
 from nnjax.layers.windows import (
     Padding,
-    check_mode,
     check_room,
     output_size,
     per_axis,
@@ -20,7 +27,7 @@ from nnjax.layers.windows import (
 )
 from nnjax.ops import convolution, padding as fill
 from nnjax.ops.convolution import Implementation
-from nnjax.ops.padding import PaddingMode
+from nnjax.ops.padding import MODES, PaddingMode
 from nnjax.ops.precision import widen
 
 
@@ -303,12 +310,8 @@ def _conv(
     axes = len(size)
     stride = per_axis(name, "stride", stride, axes)
     dilation = per_axis(name, "dilation", dilation, axes)
-    check_mode(name, "padding_mode", padding_mode)
-    if implementation not in get_args(Implementation):
-        raise LayerValueError(
-            f"{name}: got implementation={implementation!r}, expected one of "
-            f"{', '.join(get_args(Implementation))}."
-        )
+    check_choice(name, "padding_mode", padding_mode, MODES)
+    check_choice(name, "implementation", implementation, get_args(Implementation))
     reach = tuple((k - 1) * d + 1 for k, d in zip(size, dilation, strict=True))
     shapes = _shapes(name, in_features, out_features, size, groups, bias)
     if mask is not None:

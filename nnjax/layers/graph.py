@@ -11,9 +11,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from nnjax.core import Layer, as_layer, check_entries, check_positive, compose
+from nnjax.core import Layer, as_layer, check_choice, check_entries, check_positive, compose
 from nnjax.initializers import Initializer, constant, draw, glorot_uniform, zeros
-from nnjax.layers.graph_inputs import check_choice, check_graph
+from nnjax.layers.graph_inputs import check_graph
 from nnjax.layers.linear import linear
 from nnjax.ops.precision import widen
 from nnjax.ops.segment import AGGREGATES
@@ -167,7 +167,7 @@ def message_passing(
     """
     message, update = as_layer(message), as_layer(update)
     name = f"message_passing({message.name}, {update.name}, {aggregate})"
-    check_choice(name, "aggregate", aggregate, tuple(AGGREGATES))
+    check_choice(name, "aggregate", aggregate, AGGREGATES)
 
     def forward(net, nodes, senders, receivers, *, edges=None, node_mask=None, edge_mask=None):
         masks = (node_mask, edge_mask)

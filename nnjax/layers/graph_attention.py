@@ -4,11 +4,11 @@ import math
 
 import jax
 
-from nnjax.core import Layer, check_entries, check_positive, check_rate
+from nnjax.core import Layer, check_choice, check_entries, check_positive, check_rate
 from nnjax.core.errors import LayerValueError
 from nnjax.initializers import Initializer, draw, glorot_uniform, zeros
 from nnjax.layers.dropout import dropout
-from nnjax.layers.graph_inputs import GraphInputs, check_choice, check_graph
+from nnjax.layers.graph_inputs import GraphInputs, check_graph
 from nnjax.ops.precision import widen
 
 

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 
 from nnjax.core import check_dtype, check_floating, check_shape
-from nnjax.core.errors import LayerValueError
 from nnjax.ops import segment
 
 
@@ -122,14 +121,6 @@ def keep(h: jax.Array, mask: jax.Array | None) -> jax.Array:
     if mask is None:
         return h
     return jnp.where(mask.reshape(mask.shape + (1,) * (h.ndim - mask.ndim)), h, 0)
-
-
-def check_choice(name: str, argument: str, got: str, known: tuple[str, ...]) -> None:
-    """Refuse a word that is not among those known."""
-    if got not in known:
-        raise LayerValueError(
-            f"{name}: got {argument}={got!r}, expected one of {', '.join(known)}."
-        )
 
 
 def _batched(name, argument, a, batch, length, fix):

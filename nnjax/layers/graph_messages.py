@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from nnjax.core import Layer, check_entries, check_positive, compose
+from nnjax.core import Layer, check_choice, check_entries, check_positive, compose
 from nnjax.core.errors import LayerValueError
 from nnjax.initializers import draw, glorot_uniform, zeros
-from nnjax.layers.graph_inputs import check_choice, check_graph
+from nnjax.layers.graph_inputs import check_graph
 from nnjax.layers.linear import linear, mlp
 from nnjax.ops.segment import AGGREGATES
 
@@ -37,7 +37,7 @@ def mpnn(
     """
     name = f"mpnn({dim}, {edge_features})"
     check_positive(name, dim=dim, edge_features=edge_features)
-    check_choice(name, "aggregate", aggregate, tuple(AGGREGATES))
+    check_choice(name, "aggregate", aggregate, AGGREGATES)
 
     def forward(net, nodes, senders, receivers, *, edges, node_mask=None, edge_mask=None):
         masks, shape = (node_mask, edge_mask), (edge_features,)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from nnjax.core import (
     Layer,
     as_layer,
+    check_choice,
     check_dtype,
     check_entries,
     check_floating,
@@ -21,7 +22,7 @@ from nnjax.core import (
     compose,
 )
 from nnjax.initializers import draw, ones, zeros
-from nnjax.layers.graph_inputs import check_choice, check_mask, keep
+from nnjax.layers.graph_inputs import check_mask, keep
 from nnjax.layers.linear import linear
 from nnjax.ops import segment
 from nnjax.ops.precision import widen
@@ -39,7 +40,7 @@ def graph_pool(aggregate: str = "mean") -> Layer:
         that are not floating or n_node that are not integers.
     """
     name = f"graph_pool({aggregate})"
-    check_choice(name, "aggregate", aggregate, tuple(segment.AGGREGATES))
+    check_choice(name, "aggregate", aggregate, segment.AGGREGATES)
 
     def init(key):
         return {}, {}
@@ -132,7 +133,7 @@ def deep_sets(
     """
     element, readout = as_layer(element), as_layer(readout)
     name = f"deep_sets({element.name}, {readout.name}, {aggregate})"
-    check_choice(name, "aggregate", aggregate, tuple(segment.AGGREGATES))
+    check_choice(name, "aggregate", aggregate, segment.AGGREGATES)
 
     def forward(net, x, *, mask=None):
         rows = _check_rows(name, x, None, None, mask, ("x", "mask"))
@@ -151,7 +152,7 @@ def set_linear(in_features: int, out_features: int, *, aggregate: str = "mean") 
         matrices for its two scalars, and the mean for the sum.
     """
     name = f"set_linear({in_features}, {out_features})"
-    check_choice(name, "aggregate", aggregate, tuple(segment.AGGREGATES))
+    check_choice(name, "aggregate", aggregate, segment.AGGREGATES)
 
     def forward(net, x, *, mask=None):
         rows = _check_rows(name, x, in_features, None, mask, ("x", "mask"))

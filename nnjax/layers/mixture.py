@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from nnjax.core import (
     Layer,
+    check_choice,
     check_entries,
     check_floating,
     check_positive,
@@ -94,9 +95,7 @@ def mixture_of_experts(
         fix = "None drops nothing."
         got = f"got capacity_factor={capacity_factor}, expected a positive number"
         raise LayerValueError(f"{name}: {got}. {fix}")
-    if implementation not in _SLOTS:
-        got = f"got implementation={implementation!r}, expected one of {', '.join(_SLOTS)}"
-        raise LayerValueError(f"{name}: {got}.")
+    check_choice(name, "implementation", implementation, _SLOTS)
     shapes = {"router": (dim, experts), "gate": (experts, dim, hidden_features)}
     shapes |= {"up": shapes["gate"], "down": (experts, hidden_features, dim)}
     losses = ("balance_loss", "z_loss")

@@ -6,9 +6,9 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from nnjax.core import Layer
+from nnjax.core import Layer, check_choice
 from nnjax.core.errors import LayerTypeError, LayerValueError
-from nnjax.layers.windows import check_mode, check_room, sides, spatial_layer
+from nnjax.layers.windows import check_room, sides, spatial_layer
 from nnjax.ops import padding
 from nnjax.ops.padding import PaddingMode
 
@@ -29,7 +29,7 @@ def pad(amount: Amount, *, mode: PaddingMode = "constant", value: float = 0.0) -
     """
     name = f"pad({amount})"
     pads = _amounts(name, amount)
-    check_mode(name, "mode", mode)
+    check_choice(name, "mode", mode, padding.MODES)
 
     def op(x):
         check_room(name, mode, x.shape[1:-1], pads)

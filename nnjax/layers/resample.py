@@ -6,7 +6,7 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from nnjax.core import Layer, check_floating, check_positive, check_shape
+from nnjax.core import Layer, check_choice, check_floating, check_positive, check_shape
 from nnjax.core.errors import LayerValueError
 from nnjax.layers.windows import Padding, output_size, per_axis, resolve_padding, spatial_layer
 from nnjax.ops import convolution, resample, sampling
@@ -235,8 +235,8 @@ def grid_sample(
     Source: Jaderberg et al. 2015, https://arxiv.org/abs/1506.02025, section 3.3.
     """
     name = "grid_sample()"
-    _check_choice(name, "method", method, ("nearest", "linear", "cubic"))
-    _check_choice(name, "padding", padding, ("zeros", "border", "reflection"))
+    check_choice(name, "method", method, ("nearest", "linear", "cubic"))
+    check_choice(name, "padding", padding, ("zeros", "border", "reflection"))
 
     def init(key):
         return {}, {}
@@ -295,13 +295,8 @@ def _windows(name, window, stride, dilation, axes=2):
     return window, stride, dilation, reach
 
 
-def _check_choice(name, argument, got, choices):
-    if got not in choices:
-        raise LayerValueError(f"{name}: got {argument}={got!r}, expected one of {choices}.")
-
-
 def _check_method(name, method, align_corners, antialias):
-    _check_choice(name, "method", method, resample.METHODS)
+    check_choice(name, "method", method, resample.METHODS)
     if (align_corners or antialias) and method.startswith("nearest") or align_corners and antialias:
         got = f"got method={method!r}, align_corners={align_corners}, antialias={antialias}"
         raise LayerValueError(

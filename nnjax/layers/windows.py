@@ -10,7 +10,7 @@ import jax
 
 from nnjax.core import Layer, check_floating, check_positive, check_shape
 from nnjax.core.errors import LayerValueError
-from nnjax.ops.padding import MODES, PaddingMode, room
+from nnjax.ops.padding import PaddingMode, room
 
 Padding = Literal["SAME", "VALID", "CAUSAL"] | int | Sequence[int | tuple[int, int]]
 
@@ -108,12 +108,6 @@ def output_size(
             "smaller window."
         )
     return sizes
-
-
-def check_mode(name: str, argument: str, mode: Any) -> None:
-    """Refuse a padding mode that there is none of."""
-    if mode not in MODES:
-        raise LayerValueError(f"{name}: got {argument}={mode!r}, expected one of {MODES}.")
 
 
 def check_room(
