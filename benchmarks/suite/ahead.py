@@ -30,7 +30,6 @@ ENVIRONMENT = {
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "TPU_LOG_DIR": "disabled",
 }
-COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
 
 # XLA's description of a GPU; the public figures of NVIDIA's data sheets.
 _GPU = """gpu_device_info {{ cuda_compute_capability {{ major: {major} minor: 0 }}
@@ -97,14 +96,12 @@ def compile_one(suite: str, target: str, name: str) -> dict[str, Any]:
     """Compile the train step of one workload for the chips of ``target``."""
     import jax
     import numpy as np
-    import optax
     from jax.experimental import topologies
     from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
-    import nnjax as nn
     from benchmarks.suite import workloads
-    from benchmarks.suite.count import products
-    from benchmarks.suite.peers.nnjax import NETWORKS
+    from benchmarks.suite.count import collectives, products
+    from benchmarks.suite.peers.nnjax import training
     from nnjax.ops.lowering import compile_for
 
     if suite == "tpu":
@@ -119,10 +116,7 @@ def compile_one(suite: str, target: str, name: str) -> dict[str, Any]:
     mesh = Mesh(np.array(chips), ("chips",))
     workload = workloads.WORKLOADS[name]
     sizes = {**workload.sizes, "batch": workload.sizes["batch"] * len(chips)}
-    model = NETWORKS[workload.network](sizes)
-    optimizer = optax.adam(1e-3)
-    step = nn.train.make_step(model, nn.losses.softmax_cross_entropy, optimizer)
-    init = lambda: nn.train.init_state(model, optimizer, jax.random.key(0))
+    _, step, init = training(workload.network, sizes)
 
     def split(spec):  # the longest axis that all chips can share
         axes = [a for a, n in enumerate(spec.shape) if n % len(chips) == 0 and n >= len(chips)]
@@ -148,14 +142,13 @@ def compile_one(suite: str, target: str, name: str) -> dict[str, Any]:
     cost: Any = compiled.cost_analysis() or {}
     text = compiled.as_text() or ""
     cycles, layers = estimated_cycles(text, sizes.get("length", 1))
-    kinds = {kind: len(re.findall(rf" {kind}(?:-start)?\(", text)) for kind in COLLECTIVES}
     return {
         "chips": len(chips),
         "seconds": seconds,
         "peak": memory.peak_memory_in_bytes / 2**20,
         "gflop": products(step, state, tuple(batch)) / len(chips) / 1e9,
         "gigabytes": cost["bytes accessed"] / 1e9 if "bytes accessed" in cost else None,
-        "collectives": {kind: n for kind, n in kinds.items() if n},
+        "collectives": collectives(text),
         "megacycles": cycles / 1e6 if cycles else None,
         "layers": layers,
     }

@@ -4,6 +4,7 @@ XLA's own ``cost_analysis`` counts the body of a loop once; here it counts as of
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -31,6 +32,12 @@ def primitives(function: Callable[..., Any], *args: Any) -> Counter[str]:
 def equations(function: Callable[..., Any], *args: Any) -> Iterator[tuple[Any, int]]:
     """Every equation of the jaxpr, and how often it runs; of branches, all."""
     yield from _walk(jax.make_jaxpr(function)(*args).jaxpr, 1)
+
+
+def collectives(program: str) -> Counter[str]:
+    """Those of a compiled program, given as text; what a loop repeats is counted once."""
+    kinds = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
+    return Counter(re.findall(rf" ({kinds})(?:-start)?\(", program))
 
 
 def _walk(jaxpr: Jaxpr, times: int) -> Iterator[tuple[Any, int]]:

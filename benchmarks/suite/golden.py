@@ -19,24 +19,15 @@ from typing import Any
 
 import jax
 import numpy as np
-import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
 
-import nnjax as nn
 from benchmarks.suite import workloads
-from benchmarks.suite.count import primitives, products
-from benchmarks.suite.peers.nnjax import NETWORKS
+from benchmarks.suite.count import collectives, primitives, products
+from benchmarks.suite.peers.nnjax import training
 from benchmarks.suite.workloads import WORKLOADS
 
 FILE = Path(__file__).with_name("golden.json")
 DRAWS = ("random_bits", "threefry2x32", "rng_bit_generator")
-COLLECTIVES = (
-    "all-reduce(",
-    "all-gather(",
-    "all-to-all(",
-    "reduce-scatter(",
-    "collective-permute(",
-)
 SLACK = 1.25  # XLA's temporaries are not ours to the byte, and another CPU has others
 
 
@@ -87,11 +78,8 @@ def main(write: bool) -> list[str]:
 
 
 def _step(workload, sizes, abstract=False):
-    model = NETWORKS[workload.network](sizes)
-    optimizer = optax.adam(1e-3)
-    init = lambda: nn.train.init_state(model, optimizer, jax.random.key(0))
+    _, step, init = training(workload.network, sizes)
     state: Any = jax.eval_shape(init) if abstract else init()
-    step = nn.train.make_step(model, nn.losses.softmax_cross_entropy, optimizer)
     return step, state, workloads.batch(workload, sizes)
 
 
@@ -104,8 +92,8 @@ def _compilations(workload) -> int:
             names.append(event)
 
     jax.clear_caches()
-    step, state, batch = _step(workload, workload.smoke)
-    model = NETWORKS[workload.network](workload.smoke)
+    model, step, init = training(workload.network, workload.smoke)
+    state, batch = init(), workloads.batch(workload, workload.smoke)
     step, infer = jax.jit(step, donate_argnums=0), jax.jit(lambda p, s, x: model.apply(p, s, x)[0])
     jax.monitoring.register_event_duration_secs_listener(listen)
     try:
@@ -126,4 +114,4 @@ def _collectives(workload) -> int:
     shardings = jax.tree.map(lambda _: whole, state), (split, split)
     batch = jax.tree.map(np.asarray, batch)
     text = jax.jit(step, in_shardings=shardings).lower(state, batch).compile().as_text() or ""
-    return sum(text.count(kind) for kind in COLLECTIVES)
+    return collectives(text).total()

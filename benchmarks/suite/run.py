@@ -17,9 +17,8 @@ from benchmarks.suite import peers, workloads
 from benchmarks.suite.workloads import WORKLOADS, Workload
 
 BURST = 0.25  # seconds that a side's turn should last at least
-TOLERANCE = (
-    2e-3  # of an array's norm: a ReLU of ResNet-18 whose input rounds to either side of zero
-)
+# Of an array's norm; ResNet-18 has inputs of a ReLU that round to either side of zero.
+TOLERANCE = 2e-3
 
 
 class SideError(RuntimeError):
@@ -50,7 +49,7 @@ class Row:
 class Process:
     """A side's worker, its set-up done, waiting for orders."""
 
-    def __init__(self, peer: str, name: str, folder: Path, backend: str):
+    def __init__(self, peer: str, folder: Path, backend: str):
         env = os.environ | {
             "PYTHONPATH": f"{clock.ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
             "JAX_PLATFORMS": {"gpu": "cuda"}.get(backend, backend),
@@ -59,7 +58,7 @@ class Process:
             "OMP_WAIT_POLICY": "PASSIVE",  # an idle PyTorch must not spin while others run
         }
         self.errors = (folder / f"{peer}.log").open("w+")
-        command = [sys.executable, "-m", "benchmarks.suite.worker", peer, name, str(folder)]
+        command = [sys.executable, "-m", "benchmarks.suite.worker", peer, str(folder)]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(
             command, env=env, stdin=pipe, stdout=pipe, stderr=self.errors, text=True, cwd=clock.ROOT
@@ -109,7 +108,7 @@ def race(
                 reason = peers.missing(peer)
                 if reason is None:
                     try:
-                        sides[peer] = Process(peer, name, folder, backend)
+                        sides[peer] = Process(peer, folder, backend)
                         compare(peer, folder)
                     except SideError as error:
                         reason = str(error)

@@ -1,11 +1,12 @@
 """A side of the race: one network in one library, ready to train, to infer, and to be compared."""
 
 import dataclasses
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+
+from benchmarks.clock import Laps
 
 LEARNING_RATE = 1e-3  # Adam, everywhere
 
@@ -26,18 +27,6 @@ class Side:
     loss_and_gradients: Callable[[], tuple[float, dict[str, np.ndarray]]]
     parts: dict[str, float]
     temporaries: int | None = None
-
-
-class Laps:
-    """Seconds between marks."""
-
-    def __init__(self):
-        self.parts: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def mark(self, part: str) -> None:
-        now = time.perf_counter()
-        self.parts[part], self._last = now - self._last, now
 
 
 def jax_side(

@@ -1,6 +1,6 @@
 """One side in a process of its own: it sets itself up, then does as many steps as it is told.
 
-``python -m benchmarks.suite.worker PEER WORKLOAD FOLDER`` reads weights and batch from FOLDER and
+``python -m benchmarks.suite.worker PEER FOLDER`` reads weights and batch from FOLDER and
 leaves its outputs and gradients there. Then each line of its input, ``train N`` or ``infer N``,
 makes it take N steps in a row and answer with the seconds that one took.
 """
@@ -16,7 +16,7 @@ from typing import Any
 START = time.perf_counter()
 
 
-def main(peer: str, workload: str, folder: Path) -> None:
+def main(peer: str, folder: Path) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the libraries print is not an answer
 
@@ -25,7 +25,8 @@ def main(peer: str, workload: str, folder: Path) -> None:
 
     import numpy as np
 
-    from benchmarks.suite import peers, side
+    from benchmarks import clock
+    from benchmarks.suite import peers
 
     settings = json.loads((folder / "settings.json").read_text())
     sizes = {name: tuple(v) if isinstance(v, list) else v for name, v in settings["sizes"].items()}
@@ -36,7 +37,7 @@ def main(peer: str, workload: str, folder: Path) -> None:
     check_backend(settings["backend"], peers.PEERS[peer].module)
     imported = time.perf_counter() - START
 
-    laps = side.Laps()
+    laps = clock.Laps()
     runner = module.side(settings["network"], peers.PEERS[peer].way, weights, batch, sizes, laps)
     loss, gradients = runner.loss_and_gradients()
     found = {"outputs": runner.outputs(), "loss": np.float32(loss)}
@@ -85,4 +86,4 @@ def check_backend(wanted: str, module: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]))

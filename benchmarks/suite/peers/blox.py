@@ -8,9 +8,11 @@ attention layer, so there is no GPT here.
 import blox as bx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from benchmarks.suite.peers.layouts import one_kernel, two_kernels
 from benchmarks.suite.side import jax_side
+
+GATES = "lstm/gates"
 
 
 def side(network, way, weights, batch, sizes, laps):
@@ -23,7 +25,7 @@ def side(network, way, weights, batch, sizes, laps):
     # init unrolls an LSTM: one step of it will do
     _, params = model(rng.seed(bx.Params(), seed=0), x[:, :1] if network == "lstm" else x, True)
     theirs = {our_path(path): path for path, param in params.items() if param.trainable}
-    kept = to_blox(weights)
+    kept = one_kernel(weights, GATES) if network == "lstm" else weights
     for path, place in theirs.items():
         params[place] = params[place].replace(value=jnp.asarray(kept[path]))
     for path, param in list(params.items()):
@@ -36,37 +38,15 @@ def side(network, way, weights, batch, sizes, laps):
         logits, new = model(params.merge(state), x, train)
         return logits, new.split()[1]
 
-    by_path = lambda grads: from_blox({k: grads[place].value for k, place in theirs.items()})
+    def by_path(grads):
+        found = {path: grads[place].value for path, place in theirs.items()}
+        return two_kernels(found, GATES) if network == "lstm" else found
+
     return jax_side(forward, trained, state, batch, by_path, laps)
 
 
 def our_path(path: tuple[str, ...]) -> str:
     return "/".join(path[2:])
-
-
-def to_blox(weights):
-    """Names are nnjax's; the LSTM has one kernel for input and state."""
-    if "lstm/kernel" not in weights:
-        return weights
-    kernel = np.concatenate([weights["lstm/kernel"], weights["lstm/recurrent"]])
-    bias = weights["lstm/bias"]
-    lstm = {"lstm/gates/kernel": swap_gates(kernel), "lstm/gates/bias": swap_gates(bias)}
-    return weights | lstm
-
-
-def from_blox(found):
-    if "lstm/gates/kernel" not in found:
-        return found
-    kernel = swap_gates(found.pop("lstm/gates/kernel"))
-    found["lstm/kernel"], found["lstm/recurrent"] = np.split(kernel, 2)
-    found["lstm/bias"] = swap_gates(found.pop("lstm/gates/bias"))
-    return found
-
-
-def swap_gates(array):
-    """From i, f, g, o to blox's i, g, f, o, and back."""
-    i, second, third, o = np.split(np.asarray(array), 4, -1)
-    return np.concatenate([i, third, second, o], -1)
 
 
 class Mlp(bx.Module):

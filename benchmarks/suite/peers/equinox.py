@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks.suite.peers.layouts import flat_image, out_first, out_last
 from benchmarks.suite.side import LEARNING_RATE, Side, jax_side
 
 RENAMED = {"attn/out": "attn/output_proj", "positions/table": "positions"} | {
@@ -107,7 +108,7 @@ def their_path(path: str) -> str:
 
 
 def load(model, weights, sizes):
-    ours = {their_path(path): turn(path, weight, sizes) for path, weight in weights.items()}
+    ours = {their_path(path): out_first(path, weight, sizes) for path, weight in weights.items()}
     params, static = eqx.partition(model, eqx.is_inexact_array)
     leaves = [jnp.asarray(ours[k]).reshape(v.shape) for k, v in by_name(params).items()]
     return eqx.combine(jax.tree.unflatten(jax.tree.structure(params), leaves), static)
@@ -116,36 +117,9 @@ def load(model, weights, sizes):
 def from_equinox(grads, weights, sizes):
     theirs = by_name(grads)
     return {
-        path: turn_back(path, np.asarray(theirs[their_path(path)]), weight.shape, sizes)
+        path: out_last(path, np.asarray(theirs[their_path(path)]), weight.shape, sizes)
         for path, weight in weights.items()
     }
-
-
-def turn(path, weight, sizes):
-    """A kernel of ours in Equinox's layout: out features first."""
-    if path.endswith("embedding") or weight.ndim == 1:
-        return weight
-    if path == "linear_0/kernel" and "hidden" in sizes:  # rows H, W, C are C, H, W there
-        height, width, channels = flat_image(sizes)
-        weight = weight.reshape(height, width, channels, -1).transpose(2, 0, 1, 3)
-        weight = weight.reshape(height * width * channels, -1)
-    return weight.transpose(3, 2, 0, 1) if weight.ndim == 4 else weight.T
-
-
-def turn_back(path, grad, shape, sizes):
-    if path.endswith("embedding") or len(shape) == 1:
-        return grad.reshape(shape)
-    if path == "linear_0/kernel" and "hidden" in sizes:
-        height, width, channels = flat_image(sizes)
-        grad = grad.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
-        return grad.reshape(len(grad), -1).T
-    return grad.transpose(2, 3, 1, 0) if grad.ndim == 4 else grad.T
-
-
-def flat_image(sizes) -> tuple[int, int, int]:
-    shrunk = 2 ** len(sizes["features"])
-    height, width, _ = sizes["image"]
-    return height // shrunk, width // shrunk, sizes["features"][-1]
 
 
 class Mlp(eqx.Module):

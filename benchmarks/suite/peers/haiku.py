@@ -10,8 +10,8 @@ from typing import Any
 import haiku as hk
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from benchmarks.suite.peers.layouts import one_kernel, two_kernels
 from benchmarks.suite.side import jax_side
 
 # nnjax's leaf names by Haiku's
@@ -43,11 +43,9 @@ def our_path(module: str, name: str) -> str:
 def to_haiku(weights, theirs):
     """Names are nnjax's; batch norm's parameters have four axes, and the LSTM has one kernel."""
     if "lstm/linear" in theirs:
-        kernel = np.concatenate([weights["lstm/kernel"], weights["lstm/recurrent"]])
-        bias = swap_gates(weights["lstm/bias"])
+        weights = one_kernel(weights, "lstm/linear")
+        bias = weights["lstm/linear/bias"]
         bias[len(bias) // 2 : 3 * len(bias) // 4] -= 1  # the layer adds 1 to the forget gate
-        lstm = {"lstm/linear/kernel": swap_gates(kernel), "lstm/linear/bias": bias}
-        weights = weights | lstm
     return {
         module: {k: weights[our_path(module, k)].reshape(v.shape) for k, v in leaves.items()}
         for module, leaves in theirs.items()
@@ -61,16 +59,8 @@ def from_haiku(tree, weights):
         for name, leaf in leaves.items()
     }
     if "lstm/linear/kernel" in found:
-        kernel = swap_gates(found.pop("lstm/linear/kernel"))
-        found["lstm/kernel"], found["lstm/recurrent"] = np.split(kernel, 2)
-        found["lstm/bias"] = swap_gates(found.pop("lstm/linear/bias"))
+        found = two_kernels(found, "lstm/linear")
     return {path: leaf.reshape(weights[path].shape) for path, leaf in found.items()}
-
-
-def swap_gates(array):
-    """From i, f, g, o to Haiku's i, g, f, o, and back."""
-    i, second, third, o = np.split(np.asarray(array), 4, -1)
-    return np.concatenate([i, third, second, o], -1)
 
 
 def mlp(x, train, sizes, activation=jax.nn.relu):

@@ -9,17 +9,16 @@ import nnjax as nn
 from benchmarks.suite.side import LEARNING_RATE, compiled_side
 from benchmarks.suite.workloads import flatten, nest
 
+LOSS = nn.losses.softmax_cross_entropy
+
 
 def side(network, way, weights, batch, sizes, laps):
-    model = NETWORKS[network](sizes)
-    optimizer, loss = optax.adam(LEARNING_RATE), nn.losses.softmax_cross_entropy
-    start = nn.train.init_state(model, optimizer, jax.random.key(0))
-    start = start._replace(params=jax.device_put(nest(weights)))
-    step = nn.train.make_step(model, loss, optimizer)
+    model, step, init = training(network, sizes)
+    start = init()._replace(params=jax.device_put(nest(weights)))
 
     def objective(params, state, x, labels):
         logits, state = model.apply(params, state, x, train=True)
-        return loss(logits, labels).mean(), state
+        return LOSS(logits, labels).mean(), state
 
     def train(carried, x, labels):
         carried, values = step(carried, (x, labels))
@@ -27,6 +26,13 @@ def side(network, way, weights, batch, sizes, laps):
 
     infer = lambda params, state, x: model.apply(params, state, x)[0]
     return compiled_side(train, infer, objective, start, batch, flatten, laps)
+
+
+def training(network: str, sizes):
+    """The model, its train step, and what makes the step's first state."""
+    model, optimizer = NETWORKS[network](sizes), optax.adam(LEARNING_RATE)
+    init = lambda: nn.train.init_state(model, optimizer, jax.random.key(0))
+    return model, nn.train.make_step(model, LOSS, optimizer), init
 
 
 def shapes(network: str, sizes) -> dict[str, tuple[int, ...]]:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks.suite.peers.layouts import flat_image, out_first, out_last
 from benchmarks.suite.side import LEARNING_RATE, Side
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
@@ -91,7 +92,7 @@ def load(model, weights, sizes):
     with torch.no_grad():
         for path, weight in weights.items():
             name, rows = place(path, len(weight.T))
-            found[name][rows].copy_(torch.from_numpy(turn(path, weight, sizes)))
+            found[name][rows].copy_(torch.from_numpy(out_first(path, weight, sizes)))
 
 
 def gradients(model, weights, sizes):
@@ -101,7 +102,7 @@ def gradients(model, weights, sizes):
         name, rows = place(path, len(weight.T))
         grad = theirs[name].grad
         assert grad is not None
-        found[path] = turn_back(path, grad[rows].cpu().numpy(), sizes)
+        found[path] = out_last(path, grad[rows].cpu().numpy(), weight.shape, sizes)
     return found
 
 
@@ -113,32 +114,6 @@ def place(path: str, features: int) -> tuple[str, slice]:
         return ".".join([*parents[:-1], "qkv", LEAVES[leaf]]), slice(first, first + features)
     names = LSTM if parents == ["lstm"] else LEAVES
     return ".".join([*parents, names[leaf]]), slice(None)
-
-
-def turn(path, weight, sizes):
-    """A kernel of ours in PyTorch's layout: out features first."""
-    if path.endswith("embedding") or weight.ndim == 1:
-        return weight
-    if path == "linear_0/kernel" and "hidden" in sizes:  # rows H, W, C are C, H, W there
-        weight = weight.reshape(*flat_image(sizes), -1).transpose(2, 0, 1, 3)
-        weight = weight.reshape(-1, weight.shape[-1])
-    return weight.transpose(3, 2, 0, 1) if weight.ndim == 4 else weight.T
-
-
-def turn_back(path, grad, sizes):
-    if path.endswith("embedding") or grad.ndim == 1:
-        return grad
-    if path == "linear_0/kernel" and "hidden" in sizes:
-        height, width, channels = flat_image(sizes)
-        grad = grad.reshape(-1, channels, height, width).transpose(0, 2, 3, 1)
-        return grad.reshape(len(grad), -1).T
-    return grad.transpose(2, 3, 1, 0) if grad.ndim == 4 else grad.T
-
-
-def flat_image(sizes) -> tuple[int, int, int]:
-    shrunk = 2 ** len(sizes["features"])
-    height, width, _ = sizes["image"]
-    return height // shrunk, width // shrunk, sizes["features"][-1]
 
 
 class Mlp(nn.Sequential):
