@@ -83,8 +83,10 @@ def kernels() -> Mapping[str, tuple[Side, Mapping[str, Side], bool]]:
     )
     maps = nn.conv(32, 64, 5).init(key)[0], draw(7, 128, 14, 14, 32)
     wide = nn.conv(64, 64, 3).init(key)[0], draw(8, 32, 32, 32, 64)
-    blocks = nn.serial(*(nn.encoder_block(384, 6, causal=True) for _ in range(6)))
+    block = nn.encoder_block(384, 6, causal=True)
+    blocks = nn.serial(*[block] * 6)
     drawn, _ = blocks.init(key)
+    stacked = nn.stack(list(drawn.values()))
     features = (draw(6, 64, 128, 256),)
     lstm = nn.lstm(256, 256)
     params, _ = lstm.init(key)
@@ -132,6 +134,14 @@ def kernels() -> Mapping[str, tuple[Side, Mapping[str, Side], bool]]:
         "6 blocks of 384 features, 6 heads, on [8, 256, 384]": (
             (blocks, (drawn, *tokens)),
             {"norms not settled": (functools.partial(unsettled, blocks), (drawn, *tokens))},
+            True,
+        ),
+        "the same blocks in a scan": (
+            (nn.repeat(block, 6), (stacked, *tokens)),
+            {
+                "all stored": (nn.repeat(block, 6, remat=False), (stacked, *tokens)),
+                "unrolled": (nn.repeat(block, 6, unroll=True), (stacked, *tokens)),
+            },
             True,
         ),
         "LSTM of 256 features, 128 steps, batch 64": (

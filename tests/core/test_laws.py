@@ -71,7 +71,7 @@ def test_grouping_changes_nothing():
 
 @pytest.mark.parametrize("n", [1, 2, 3])
 @pytest.mark.parametrize("unroll", [False, True])
-@pytest.mark.parametrize("remat", [False, True])
+@pytest.mark.parametrize("remat", [None, False, True, jax.checkpoint_policies.dots_saveable])
 def test_repeat_equals_n_copies(n, unroll, remat):
     """Same keys for parameters and for noise; dropout and batch norm inside, gradients too."""
     block = stochastic_block()
