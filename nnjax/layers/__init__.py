@@ -79,6 +79,7 @@ from nnjax.layers.graph_pooling import (
     graph_pool as graph_pool,
     set_linear as set_linear,
 )
+from nnjax.layers.graph_top_k import sag_pool as sag_pool, top_k_pool as top_k_pool
 from nnjax.layers.hopfield import (
     hopfield as hopfield,
 )
@@ -307,6 +308,7 @@ __all__ = [
     "rope",
     "rrelu",
     "s5",
+    "sag_pool",
     "scan_time",
     "separable_conv",
     "set_linear",
@@ -317,6 +319,7 @@ __all__ = [
     "stochastic_depth",
     "sum_pool",
     "t5_bias",
+    "top_k_pool",
     "transformer_block",
     "unflatten",
     "unfold",

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from nnjax.core import check_dtype, check_floating, check_shape
+from nnjax.core.errors import LayerValueError
 from nnjax.ops import segment
 
 
@@ -50,18 +51,50 @@ class GraphInputs(NamedTuple):
         return keep(h, self.node_mask)
 
     def with_self_loops(self) -> "GraphInputs":
-        """Each node in its own neighbourhood, once: loops among the edges are replaced."""
+        """Each node in its own neighbourhood, once: loops among the edges are replaced.
+
+        A loop's features are the mean of those of the edges that arrive at its node.
+        """
         *batch, nodes, _ = self.nodes.shape
         loops = jnp.broadcast_to(jnp.arange(nodes, dtype=self.senders.dtype), (*batch, nodes))
         real = jnp.ones((*batch, nodes), bool) if self.node_mask is None else self.node_mask
         proper = self.senders != self.receivers
         proper = proper if self.edge_mask is None else proper & self.edge_mask
+        edges = self.edges
+        if edges is not None:
+            mean = self._replace(edge_mask=proper).aggregate("mean", edges)
+            edges = jnp.concatenate([edges, mean], self.senders.ndim - 1)
         join = lambda a, b: jnp.concatenate([a, b.astype(a.dtype)], -1)
         return self._replace(
             senders=join(self.senders, loops),
             receivers=join(self.receivers, loops),
+            edges=edges,
             edge_mask=join(proper, real),
         )
+
+
+class GraphRows(NamedTuple):
+    """Nodes with the graph of each, ``n_node`` of them to a graph; padding is zero."""
+
+    nodes: jax.Array  # [*batch, N, D]
+    ids: jax.Array  # [*batch, N], graphs or more where a node is in none
+    graphs: int
+    mask: jax.Array | None  # [*batch, N]
+    single: bool  # n_node was not given
+
+    def aggregate(self, kind: str, h: jax.Array) -> jax.Array:
+        """h [*batch, N, ...] -> [*batch, G, ...]."""
+        return segment.AGGREGATES[kind](h, self.ids, self.graphs, mask=self.mask, sorted=True)
+
+    def pooled(self, y: jax.Array) -> jax.Array:
+        return y[..., 0, :] if self.single else y
+
+    def real(self) -> jax.Array | None:
+        """Which nodes are of a graph."""
+        if self.single:
+            return self.mask
+        inside = self.ids < self.graphs
+        return inside if self.mask is None else inside & self.mask
 
 
 def check_graph(
@@ -107,6 +140,33 @@ def check_graph(
         edge_mask = real if edge_mask is None else real & edge_mask
     edges = None if edges is None else keep(edges, edge_mask)
     return GraphInputs(nodes, senders, receivers, edges, node_mask, edge_mask)
+
+
+def check_rows(name, nodes, features, n_node, mask, words=("nodes", "node_mask")) -> GraphRows:
+    """The inputs of a layer that knows no edges, refused where they do not fit each other."""
+    check_floating(name, words[0], nodes)
+    check_shape(name, words[0], nodes, (..., None, features))
+    *batch, count, _ = nodes.shape
+    if mask is not None:
+        mask = check_mask(name, words[1], mask, tuple(batch), count)
+    if n_node is None:
+        ids, graphs = jnp.zeros((*batch, count), jnp.int32), 1
+    else:
+        check_dtype(name, "n_node", n_node, jnp.integer, "Count the nodes of each graph.")
+        fix = "Give one number a graph, with the batch axes of nodes."
+        check_shape(name, "n_node", n_node, (*batch, None), fix)
+        n_node, graphs = jnp.asarray(n_node, jnp.int32), n_node.shape[-1]
+        ids = segment.ids_of_sizes(n_node, count)
+    return GraphRows(keep(nodes, mask), ids, graphs, mask, n_node is None)
+
+
+def check_edges(name: str, edges: jax.Array | None, edge_features: int) -> None:
+    """Refuse features of edges where none are expected, and their absence where some are."""
+    if (edges is None) != (edge_features == 0):
+        raise LayerValueError(
+            f"{name}: got edges={'None' if edges is None else 'an array'}, expected "
+            f"edge_features={edge_features} features an edge."
+        )
 
 
 def check_mask(name, argument, mask, batch, length) -> jax.Array:

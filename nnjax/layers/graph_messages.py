@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from nnjax.core import Layer, check_choice, check_entries, check_positive, compose
 from nnjax.core.errors import LayerValueError
 from nnjax.initializers import draw, glorot_uniform, zeros
-from nnjax.layers.graph_inputs import check_graph
+from nnjax.layers.graph_inputs import check_edges, check_graph
 from nnjax.layers.linear import linear, mlp
 from nnjax.ops.segment import AGGREGATES
 
@@ -95,11 +95,7 @@ def pna(
         )
 
     def forward(net, nodes, senders, receivers, *, edges=None, node_mask=None, edge_mask=None):
-        if (edges is None) != (edge_features == 0):
-            raise LayerValueError(
-                f"{name}: got edges={'None' if edges is None else 'an array'}, expected "
-                f"edge_features={edge_features} features an edge."
-            )
+        check_edges(name, edges, edge_features)
         masks, shape = (node_mask, edge_mask), (edge_features,)
         g = check_graph(name, nodes, senders, receivers, *masks, in_features, edges, shape)
         ends = [g.at_receivers(g.nodes), g.at_senders(g.nodes)]

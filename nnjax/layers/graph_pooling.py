@@ -5,7 +5,6 @@ lie one after the other on the node axis. Without it all nodes are one graph.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +13,13 @@ from nnjax.core import (
     Layer,
     as_layer,
     check_choice,
-    check_dtype,
     check_entries,
-    check_floating,
     check_positive,
     check_shape,
     compose,
 )
 from nnjax.initializers import draw, ones, zeros
-from nnjax.layers.graph_inputs import check_mask, keep
+from nnjax.layers.graph_inputs import check_rows, keep
 from nnjax.layers.linear import linear
 from nnjax.ops import segment
 from nnjax.ops.precision import widen
@@ -46,7 +43,7 @@ def graph_pool(aggregate: str = "mean") -> Layer:
         return {}, {}
 
     def apply(params, state, nodes, n_node=None, *, node_mask=None, key=None, train=False):
-        rows = _check_rows(name, nodes, None, n_node, node_mask)
+        rows = check_rows(name, nodes, None, n_node, node_mask)
         return rows.pooled(rows.aggregate(aggregate, rows.nodes)), state
 
     return Layer(init, apply, name)
@@ -71,7 +68,7 @@ def graph_attention_pool(
     name = f"graph_attention_pool({gate.name})"
 
     def forward(net, nodes, n_node=None, *, node_mask=None):
-        rows = _check_rows(name, nodes, None, n_node, node_mask)
+        rows = check_rows(name, nodes, None, n_node, node_mask)
         values = net.value(rows.nodes)
         logits = net.gate(rows.nodes)
         sizes = logits.shape[-1] if logits.shape[-1:] == values.shape[-1:] else 1
@@ -104,7 +101,7 @@ def graph_norm(features: int, *, eps: float = 1e-5) -> Layer:
         return draw(key, shapes, shift=ones, scale=ones, bias=zeros), {}
 
     def apply(params, state, nodes, n_node=None, *, node_mask=None, key=None, train=False):
-        rows = _check_rows(name, nodes, features, n_node, node_mask)
+        rows = check_rows(name, nodes, features, n_node, node_mask)
         entries = check_entries(name, "params", params, **shapes)
         x = widen(rows.nodes)
         shift, scale, bias = (entry.astype(x.dtype) for entry in entries)
@@ -136,7 +133,7 @@ def deep_sets(
     check_choice(name, "aggregate", aggregate, segment.AGGREGATES)
 
     def forward(net, x, *, mask=None):
-        rows = _check_rows(name, x, None, None, mask, ("x", "mask"))
+        rows = check_rows(name, x, None, None, mask, ("x", "mask"))
         return net.readout(rows.pooled(rows.aggregate(aggregate, net.element(rows.nodes))))
 
     return compose(forward, name, element=element, readout=readout)
@@ -155,49 +152,8 @@ def set_linear(in_features: int, out_features: int, *, aggregate: str = "mean") 
     check_choice(name, "aggregate", aggregate, segment.AGGREGATES)
 
     def forward(net, x, *, mask=None):
-        rows = _check_rows(name, x, in_features, None, mask, ("x", "mask"))
+        rows = check_rows(name, x, in_features, None, mask, ("x", "mask"))
         return keep(net.own(rows.nodes) + net.whole(rows.aggregate(aggregate, rows.nodes)), mask)
 
     whole = linear(in_features, out_features, bias=False)
     return compose(forward, name, own=linear(in_features, out_features), whole=whole)
-
-
-class _Rows(NamedTuple):
-    """Nodes with the graph of each; padding is zero."""
-
-    nodes: jax.Array  # [*batch, N, D]
-    ids: jax.Array  # [*batch, N], graphs or more where a node is in none
-    graphs: int
-    mask: jax.Array | None  # [*batch, N]
-    single: bool  # n_node was not given
-
-    def aggregate(self, kind: str, h: jax.Array) -> jax.Array:
-        """h [*batch, N, ...] -> [*batch, G, ...]."""
-        return segment.AGGREGATES[kind](h, self.ids, self.graphs, mask=self.mask, sorted=True)
-
-    def pooled(self, y: jax.Array) -> jax.Array:
-        return y[..., 0, :] if self.single else y
-
-    def real(self) -> jax.Array | None:
-        """Which nodes are of a graph."""
-        if self.single:
-            return self.mask
-        inside = self.ids < self.graphs
-        return inside if self.mask is None else inside & self.mask
-
-
-def _check_rows(name, nodes, features, n_node, mask, words=("nodes", "node_mask")) -> _Rows:
-    check_floating(name, words[0], nodes)
-    check_shape(name, words[0], nodes, (..., None, features))
-    *batch, count, _ = nodes.shape
-    if mask is not None:
-        mask = check_mask(name, words[1], mask, tuple(batch), count)
-    if n_node is None:
-        ids, graphs = jnp.zeros((*batch, count), jnp.int32), 1
-    else:
-        check_dtype(name, "n_node", n_node, jnp.integer, "Count the nodes of each graph.")
-        fix = "Give one number a graph, with the batch axes of nodes."
-        check_shape(name, "n_node", n_node, (*batch, None), fix)
-        n_node, graphs = jnp.asarray(n_node, jnp.int32), n_node.shape[-1]
-        ids = segment.ids_of_sizes(n_node, count)
-    return _Rows(keep(nodes, mask), ids, graphs, mask, n_node is None)

@@ -113,7 +113,9 @@ CASES: dict[str, Case] = {
         {"mask": EDGES["node_mask"]},
     ),
     "gat": graph_case(nn.gat(4, 6, heads=2, dropout_rate=0.3), r"gat\(4, 6\)", wrong=heads),
-    "gatv2": graph_case(nn.gatv2(4, 3, heads=2, merge="mean"), r"gatv2\(4, 3\)"),
+    "gatv2": graph_case(
+        nn.gatv2(4, 3, heads=2, merge="mean", edge_features=3), r"gatv2\(4, 3\)", FEATURES
+    ),
     "gcn": graph_case(nn.gcn(4, 3), r"gcn\(4, 3\)", wrong=edges),
     "gin": graph_case(nn.gin(nn.mlp(4, 5, 3, activation=jnp.tanh)), "gin", size=False),
     "graph_attention_pool": pool_case(gate, "graph_attention_pool"),
@@ -125,7 +127,18 @@ CASES: dict[str, Case] = {
     "pna": graph_case(
         nn.pna(4, 3, mean_log_degree=1.0, edge_features=3), r"pna\(4, 3\)", FEATURES, wrong=unused
     ),
+    "sag_pool": graph_case(
+        nn.sag_pool(nn.gcn(4, 1), 0.6),
+        "sag_pool",
+        size=False,
+        wrong={"ratio": (lambda: nn.sag_pool(nn.gcn(4, 1), 1.5), "sag_pool.*: got ratio=1.5")},
+    ),
     "set_linear": pool_case(
         nn.set_linear(4, 3), r"set_linear\(4, 3\)", "x", {"mask": EDGES["node_mask"]}
+    ),
+    "top_k_pool": pool_case(
+        nn.top_k_pool(4, 0.6),
+        r"top_k_pool\(4, 0.6\)",
+        wrong={"ratio": (lambda: nn.top_k_pool(4, 0.0), r"top_k_pool\(4, 0.0\): got ratio=0.0")},
     ),
 }

@@ -57,15 +57,27 @@ def np_attend(logits, h, loops, merge):
     return y.reshape(N, -1) if merge == "concat" else y.mean(1)
 
 
+def np_edges(p, e):
+    """edges @ edge_kernel as [N, N, heads, 3]; a self loop has the mean of its node's others."""
+    matrix = dense((f64(e) @ p["edge_kernel"]).reshape(E, 2, 3))
+    for i in range(N):
+        others = np.setdiff1d(neighbours(i), i)
+        matrix[i, i] = matrix[i, others].mean(0) if len(others) else 0
+    return matrix
+
+
 def np_gat(p, x, e, loops=True):
     h = (x @ p["kernel"]).reshape(N, 2, 3)
     at = {end: (h * p[end]).sum(-1) for end in ("receiver", "sender")}
-    return np_attend(at["receiver"][:, None] + at["sender"], h, loops, "concat") + p["bias"]
+    of_edge = (np_edges(p, e) * p["edge"]).sum(-1) if "edge" in p else 0
+    logits = at["receiver"][:, None] + at["sender"] + of_edge
+    return np_attend(logits, h, loops, "concat") + p["bias"]
 
 
 def np_gatv2(p, x, e):
     h = (x @ p["sender_kernel"]).reshape(N, 2, 3)
     pairs = (x @ p["receiver_kernel"]).reshape(N, 2, 3)[:, None] + h
+    pairs = pairs + np_edges(p, e) if "edge_kernel" in p else pairs
     logits = (np.where(pairs > 0, pairs, 0.2 * pairs) * p["attention"]).sum(-1)
     return np_attend(logits, h, True, "mean") + p["bias"]
 
@@ -152,7 +164,13 @@ LAYERS = {  # name: (layer, edges, reference)
         None,
         functools.partial(np_gat, loops=False),
     ),
+    "gat of edges": (nn.gat(D, 6, heads=2, edge_features=F), FEATURES, np_gat),
     "gatv2": (nn.gatv2(D, 3, heads=2, merge="mean"), None, np_gatv2),
+    "gatv2 of edges": (
+        nn.gatv2(D, 3, heads=2, merge="mean", edge_features=F),
+        FEATURES,
+        np_gatv2,
+    ),
     "sage mean": (nn.graph_sage(D, 3, normalize=True), None, np_sage("mean")),
     "sage sum": (nn.graph_sage(D, 3, aggregate="sum"), None, np_sage("sum")),
     "sage pool": (nn.graph_sage(D, 3, aggregate="pool"), None, np_sage("pool")),

@@ -120,6 +120,58 @@ def test_set_linear():
     close(run(GARBAGE[order], jnp.asarray(MASK)[order]), y[order])
 
 
+def kept_and_pooled(x, score, rows, ratio):
+    """What stays of one graph, in float64 NumPy: the rows, and their values."""
+    best = rows[np.argsort(-score[rows], kind="stable")][: int(np.ceil(ratio * len(rows)))]
+    return best, x[best] * np.tanh(score[best])[:, None]
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.2, 1.0])
+def test_top_k_pool(ratio):
+    layer = nn.top_k_pool(D, ratio)
+    params, _ = layer.init(jax.random.key(1))
+    kernel = f64(params)["kernel"]
+    whole, by_graph, batch = all_calls(layer, params, NODES, GARBAGE)
+    x, every = f64(NODES), graphs(NODES, np.ones(N, bool))
+    score = lambda x: (x @ kernel)[:, 0] / np.linalg.norm(kernel)
+    expected = [(whole, x, [np.arange(N)]), (by_graph, x, graphs(x))]
+    expected += [([part[i] for part in batch], (i + 1) * x, every) for i in range(2)]
+    for (y, mask), x, groups in expected:
+        want, there = np.zeros((N, D)), np.zeros(N, bool)
+        for rows in groups:
+            best, values = kept_and_pooled(x, score(x), rows, ratio)
+            want[best], there[best] = values, True
+        close(y, want)
+        np.testing.assert_array_equal(mask, there)
+
+
+def test_sag_pool_hides_what_goes_from_the_next_layer():
+    """A second convolution over what is left equals one over the graph cut down by hand."""
+    layer, after = nn.sag_pool(nn.gcn(D, 1)), nn.gcn(D, 3)
+    params, last = moved(layer.init(jax.random.key(1))[0]), after.init(jax.random.key(2))[0]
+    sizes, mask = jnp.array(SIZES), jnp.asarray(MASK)
+    senders, receivers = jnp.array([[0, 1, 3, 4, 4, 5, 6, 2], [1, 0, 4, 3, 5, 4, 3, 0]])
+    y, kept = jax.jit(lambda p, x: layer(p, x, senders, receivers, sizes, node_mask=mask))(
+        params, GARBAGE
+    )
+    real = np.arange(N) < sum(SIZES)
+    scores = nn.gcn(D, 1)(params["score"], NODES, senders, receivers, node_mask=mask & real)
+    there = []
+    for rows in graphs(NODES):
+        best, values = kept_and_pooled(f64(NODES), f64(scores)[:, 0], rows, 0.5)
+        close(y[best], values)
+        there += best.tolist()
+    assert np.flatnonzero(kept).tolist() == sorted(there)
+    left = np.flatnonzero(kept)
+    place = {node: i for i, node in enumerate(left)}
+    ends = np.stack([senders, receivers])
+    ends = ends[:, np.isin(ends, left).all(0)]
+    assert 0 < ends.shape[1] < len(senders)
+    small = np.vectorize(place.get)(ends).astype(np.int32)
+    z = after(last, y, senders, receivers, node_mask=kept)
+    close(z[left], f64(after(last, y[left], *small)))
+
+
 @pytest.mark.slow
 def test_gradients():
     pool, norm = nn.graph_attention_pool(nn.linear(D, 1)), nn.graph_norm(D, eps=0.1)
@@ -137,5 +189,11 @@ def test_messages():
     gate = nn.graph_attention_pool(nn.linear(D, 2), nn.linear(D, 3))
     with pytest.raises(ValueError, match=r"got gate output of shape \(10, 2\), expected \[10, 1\]"):
         gate(gate.init(jax.random.key(0))[0], NODES)
+    with pytest.raises(ValueError, match=r"sag_pool.*: got score of shape"):
+        nn.sag_pool(lambda x, senders, receivers: x)(
+            {}, NODES, jnp.zeros(1, int), jnp.zeros(1, int)
+        )
+    with pytest.raises(ValueError, match=r"top_k_pool\(4, 0\): got ratio=0, expected a share"):
+        nn.top_k_pool(4, 0)
     with pytest.raises(ValueError, match=r"deep_sets.*got mask of shape \(4,\), expected \[10\]"):
         nn.deep_sets(jnp.tanh)({}, NODES, mask=jnp.ones(4, bool))

@@ -45,11 +45,9 @@ def layers(draw, ins: int, outs: int, edge_features: int):
         case "gat" | "gatv2":
             heads, merge = draw(st.integers(1, 2)), draw(st.sampled_from(["concat", "mean"]))
             options = {"merge": merge, "self_loops": draw(flags), "bias": draw(flags)}
-            return (
-                getattr(nn, kind)(ins, heads * outs, heads=heads, **options),
-                heads * outs,
-                "none",
-            )
+            wide, made = edge_features if draw(flags) else 0, heads * outs
+            layer = getattr(nn, kind)(ins, made, heads=heads, edge_features=wide, **options)
+            return layer, made, "rows" if wide else "none"
         case "mpnn":
             return nn.mpnn(ins, edge_features, hidden=(3,), aggregate=draw(aggregates)), ins, "rows"
         case "pna":
@@ -93,7 +91,7 @@ def graph(draw) -> Case:
 @st.composite
 def pooled(draw) -> Case:
     width, batch, nodes = draw(sizes), draw(batches), draw(sizes)
-    kind = draw(st.sampled_from(["pool", "attention", "norm", "sets", "set_linear"]))
+    kind = draw(st.sampled_from(["pool", "attention", "norm", "sets", "set_linear", "top_k"]))
     x, outs = numbers(*batch, nodes, width), draw(sizes)
     argument = "mask" if kind in ("sets", "set_linear") else "node_mask"
     named = {argument: booleans(*batch, nodes)} if draw(flags) else {}
@@ -103,7 +101,11 @@ def pooled(draw) -> Case:
         "norm": (nn.graph_norm(width, eps=0.1), width),
         "sets": (nn.deep_sets(nn.linear(width, outs), aggregate=draw(aggregates)), outs),
         "set_linear": (nn.set_linear(width, outs), outs),
+        "top_k": (nn.top_k_pool(width, draw(st.floats(0.01, 1))), width),
     }[kind]
+    if kind == "top_k":
+        kept = spec(*batch, nodes, dtype=jnp.bool_)
+        return Case(layer, (x,), (spec(*batch, nodes, made), kept), named)
     if kind in ("norm", "set_linear"):
         return Case(layer, (x,), spec(*batch, nodes, made), named)
     inputs = (x,)
@@ -138,6 +140,8 @@ def mistakes(draw):
         mistake(nn.graph_sage, "graph_sage.*: got aggregate=", **plain, aggregate="best"),
         mistake(nn.gat, "gat.*: got heads=", **plain, heads=outs + extra),
         mistake(nn.gat, "gat.*: got heads=", **plain, heads=wrong),
+        mistake(nn.gat, "gat.*: got edge_features=", **plain, edge_features=-extra),
+        mistake(nn.gat, "gat.*: got edges=None", nodes, ids, ids, **plain, edge_features=extra),
         mistake(nn.gatv2, "gatv2.*: got merge=", **plain, merge="sum"),
         mistake(nn.gatv2, "gatv2.*: got dropout_rate=", **plain, dropout_rate=1.0),
         mistake(nn.pna, "pna.*: got mean_log_degree=", **plain, mean_log_degree=float(wrong)),
@@ -149,6 +153,9 @@ def mistakes(draw):
         mistake(nn.graph_pool, "graph_pool.*: got aggregate=", aggregate="best"),
         mistake(nn.graph_pool, "graph_pool.*: got n_node of dtype", nodes, np.ones(2)),
         mistake(nn.graph_pool, "graph_pool.*: got n_node of shape", nodes, ids.reshape(3, 3)),
+        mistake(nn.top_k_pool, "top_k_pool.*: got ratio=", features=ins, ratio=float(wrong)),
+        mistake(nn.top_k_pool, "top_k_pool.*: got nodes of sh", nodes, features=ins + extra),
+        mistake(nn.sag_pool, "sag_pool.*: got ratio=", score=nn.gcn(ins, 1), ratio=1.0 + extra),
         mistake(nn.graph_norm, "graph_norm.*: got nodes of shape", nodes, features=ins + extra),
     ]
 
