@@ -88,7 +88,7 @@ def kernels() -> Mapping[str, tuple[Side, Mapping[str, Side], bool]]:
     drawn, _ = blocks.init(key)
     stacked = nn.stack(list(drawn.values()))
     features = (draw(6, 64, 128, 256),)
-    lstm = nn.lstm(256, 256)
+    lstm, outside = (nn.lstm(256, 256, implementation=way) for way in ("inside", "outside"))
     params, _ = lstm.init(key)
     return {
         "max-pool 2x2 of [128, 28, 28, 32]": (
@@ -146,7 +146,7 @@ def kernels() -> Mapping[str, tuple[Side, Mapping[str, Side], bool]]:
         ),
         "LSTM of 256 features, 128 steps, batch 64": (
             (lambda x: lstm(params, x)[0], features),
-            {"projection outside the scan": (functools.partial(lstm_outside, params), features)},
+            {"projection outside the scan": (lambda x: outside(params, x)[0], features)},
             True,
         ),
     }
@@ -169,20 +169,6 @@ def unsettled(model, params, x):
 def drop_by_rbg(x):
     key = jax.random.key(5, impl="rbg")
     return jnp.where(jax.random.bernoulli(key, 0.8, x.shape), x / np.float32(0.8), 0)
-
-
-def lstm_outside(params, x):
-    projected = jnp.moveaxis(x @ params["kernel"] + params["bias"], 1, 0)
-
-    def step(carry: Any, gates: jax.Array):
-        h, c = carry
-        i, f, g, o = jnp.split(gates + h @ params["recurrent"], 4, -1)
-        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        h = jax.nn.sigmoid(o) * jnp.tanh(c)
-        return (h, c), h
-
-    zero = jnp.zeros((len(x), params["recurrent"].shape[0]))
-    return jnp.moveaxis(jax.lax.scan(step, (zero, zero), projected)[1], 0, 1)
 
 
 if __name__ == "__main__":

@@ -50,8 +50,8 @@ def elman_cell(
     Source: Elman 1990, https://doi.org/10.1207/s15516709cog1402_1.
     """
 
-    def step(p, x, h, drop):
-        h = activation(_gates(p, x, drop(h)))
+    def step(p, now, h, drop):
+        h = activation(now + drop(h) @ p["recurrent"])
         return h, h
 
     name = f"elman_cell({in_features}, {hidden_features})"
@@ -93,9 +93,9 @@ def lstm_cell(
         https://arxiv.org/abs/1402.1128; gate order as in PyTorch, whose two biases are one here.
     """
 
-    def step(p, x, carry, drop):
+    def step(p, now, carry, drop):
         h, c = carry
-        i, f, g, o = jnp.split(_gates(p, x, drop(h)), 4, axis=-1)
+        i, f, g, o = jnp.split(now + drop(h) @ p["recurrent"], 4, axis=-1)
         if peephole:
             i, f = i + p["peephole"][0] * c, f + p["peephole"][1] * c
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
@@ -151,9 +151,8 @@ def gru_cell(
         do PyTorch, cuDNN and Flax; version 3 before. Order and signs as in PyTorch.
     """
 
-    def step(p, x, h, drop):
+    def step(p, now, h, drop):
         seen = drop(h)
-        now = x @ p["kernel"] + p["bias"] if bias else x @ p["kernel"]
         if reset_after:
             r, z, n = jnp.split(now, 3, axis=-1)
             from_r, from_z, from_n = jnp.split(seen @ p["recurrent"], 3, axis=-1)
@@ -203,9 +202,8 @@ def minimal_gru_cell(
     Source: Zhou et al. 2016, https://arxiv.org/abs/1603.09420, equations 6.
     """
 
-    def step(p, x, h, drop):
+    def step(p, now, h, drop):
         seen = drop(h)
-        now = x @ p["kernel"] + p["bias"] if bias else x @ p["kernel"]
         f, n = jnp.split(now, 2, axis=-1)
         gate, candidate = jnp.split(p["recurrent"], 2, axis=-1)
         f = sigmoid(f + seen @ gate)
@@ -271,26 +269,31 @@ def _shapes(name, in_features, hidden_features, gates, bias) -> dict[str, tuple[
     return shapes | ({"bias": (wide,)} if bias else {})
 
 
-def _gates(p, x, h):
-    z = x @ p["kernel"] + h @ p["recurrent"]
-    return z + p["bias"] if "bias" in p else z
+def project(params, x):
+    """What a step of these cells makes of x alone: ``x @ kernel + bias``, one step's or all."""
+    now = x @ params["kernel"]
+    return now + params["bias"] if "bias" in params else now
 
 
 def _cell(name: str, step, shapes, inits, sizes: tuple[int, ...], rate: float) -> Layer:
-    """``step(params, x, carry, drop) -> (y, carry)`` as a layer; a carry has parts of ``sizes``."""
+    """``step(params, now, carry, drop) -> (y, carry)`` as a layer, with ``now = project(x)``.
+
+    A carry has parts of ``sizes``. Called with ``projected=True``, x is what ``project`` returns.
+    """
     check_rate(name, rate)
     noise = dropout(rate)
 
     def init(key):
         return draw(key, shapes, **inits), {}
 
-    def apply(params, state, x, carry=None, *, key=None, train=False):
+    def apply(params, state, x, carry=None, *, projected=False, key=None, train=False):
         check_floating(name, "x", x)
-        check_shape(name, "x", x, (..., shapes["kernel"][0]))
+        check_shape(name, "x", x, (..., shapes["kernel"][int(projected)]))
         check_entries(name, "params", params, **shapes)
         carry = _parts(name, carry, sizes, x.shape[:-1], x.dtype)
         drop = lambda h: noise({}, h, key=key, train=train)
-        return step(params, x, carry, drop), state
+        now = x if projected else project(params, x)
+        return step(params, now, carry, drop), state
 
     return Layer(init, apply, name, random=rate > 0)
 

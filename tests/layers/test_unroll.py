@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import nnjax as nn
+from nnjax.ops.lowering import compile_for
 from tests.layers.test_recurrent import np_conv_lstm, np_elman, np_gru, np_lstm
 from tests.numerics import bf16, check_gradients, close, f64, moved, numbers
 
@@ -43,6 +44,30 @@ def np_lstms(params, x, lengths=None, carry=None, **options):
 def test_parity(steps, reverse):
     x = numbers(4, steps, 3)
     close(run(PARAMS, x, reverse=reverse), np_lstms(f64(PARAMS), f64(x), reverse=reverse))
+
+
+@pytest.mark.parametrize("make", [nn.rnn, nn.lstm, nn.gru])
+def test_a_projection_outside_the_scan_changes_nothing(make):
+    """Two bidirectional layers with dropout, padded by NaN: outputs, carries and gradients."""
+    options = {"layers": 2, "bidirectional": True, "recurrent_dropout_rate": 0.5}
+    x, lengths = numbers(4, 5, 3), jnp.array([5, 0, 1, 3])
+    x = jnp.where(jnp.arange(5)[:, None] < lengths[:, None, None], x, jnp.nan)
+    found = {}
+    for way in ("inside", "outside"):
+        layer = make(3, 2, implementation=way, **options)
+        params = moved(layer.init(jax.random.key(0))[0])
+
+        def loss(params, x, layer=layer):
+            outputs = layer(params, x, lengths=lengths, key=jax.random.key(1), train=True)
+            return sum(jnp.sin(leaf).sum() for leaf in jax.tree.leaves(outputs)), outputs
+
+        found[way] = jax.jit(jax.grad(loss, (0, 1), has_aux=True))(params, x)
+        assert nn.explain(layer, x).count(f"projection  {way}") == 4
+    close(*found.values())
+    with compile_for("gpu"):
+        assert "projection  outside" in nn.explain(make(3, 2), x)
+    with pytest.raises(ValueError, match="got implementation='within', expected one of auto, in"):
+        make(3, 2, implementation="within")
 
 
 @pytest.mark.parametrize("reverse", [False, True])
