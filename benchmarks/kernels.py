@@ -83,6 +83,7 @@ def kernels() -> Mapping[str, tuple[Side, Mapping[str, Side], bool]]:
     )
     maps = nn.conv(32, 64, 5).init(key)[0], draw(7, 128, 14, 14, 32)
     wide = nn.conv(64, 64, 3).init(key)[0], draw(8, 32, 32, 32, 64)
+    wider = nn.linear(384, 1536).init(key)[0]
     block = nn.encoder_block(384, 6, causal=True)
     blocks = nn.serial(*[block] * 6)
     drawn, _ = blocks.init(key)
@@ -129,6 +130,11 @@ def kernels() -> Mapping[str, tuple[Side, Mapping[str, Side], bool]]:
         "convolution 3x3 of [32, 32, 32, 64] to 64": (
             (functools.partial(nn.conv(64, 64, 3), train=True), wide),
             {"whole": (nn.conv(64, 64, 3, implementation="whole"), wide)},
+            True,
+        ),
+        "linear layer 384 to 1536 of [8, 256, 384]": (
+            (lambda p, x: nn.linear(384, 1536)(p, x), (wider, *tokens)),
+            {"x @ kernel + bias": (lambda p, x: x @ p["kernel"] + p["bias"], (wider, *tokens))},
             True,
         ),
         "6 blocks of 384 features, 6 heads, on [8, 256, 384]": (

@@ -16,6 +16,7 @@ from nnjax.core import (
 from nnjax.core.errors import LayerValueError
 from nnjax.initializers import Initializer, normal
 from nnjax.ops.precision import widen
+from nnjax.ops.product import tensordot
 
 
 def embedding(
@@ -49,7 +50,7 @@ def embedding(
         if attend:
             check_floating(name, "x", ids)
             check_shape(name, "x", ids, (..., dim))
-            return ids @ _shorten(table, max_norm).T, state
+            return tensordot(ids, _shorten(table, max_norm).T), state
         return _rows(name, table, ids, padding_id, max_norm)[0], state
 
     return Layer(_table_init(vocabulary, dim, padding_id, embedding_init), apply, name)

@@ -17,6 +17,7 @@ from nnjax.core import (
 from nnjax.core.errors import LayerValueError
 from nnjax.initializers import Initializer, draw, lecun_normal, zeros
 from nnjax.layers.dropout import dropout
+from nnjax.ops.product import tensordot
 
 
 def linear(
@@ -51,7 +52,7 @@ def linear(
         check_floating(name, "x", x)
         check_shape(name, "x", x, (..., *ins))
         kernel, *shift = check_entries(name, "params", params, **shapes)
-        y = jnp.tensordot(x, kernel, len(ins))
+        y = tensordot(x, kernel, len(ins))
         return y + shift[0] if bias else y, state
 
     return Layer(init, apply, name)

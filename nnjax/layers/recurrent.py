@@ -23,6 +23,7 @@ from nnjax.core.errors import LayerValueError
 from nnjax.initializers import Initializer, draw, lecun_normal, orthogonal, zeros
 from nnjax.layers.convolution import conv
 from nnjax.layers.dropout import dropout
+from nnjax.ops.product import tensordot
 
 sigmoid, tanh = jax.nn.sigmoid, jnp.tanh
 
@@ -271,7 +272,7 @@ def _shapes(name, in_features, hidden_features, gates, bias) -> dict[str, tuple[
 
 def project(params, x):
     """What a step of these cells makes of x alone: ``x @ kernel + bias``, one step's or all."""
-    now = x @ params["kernel"]
+    now = tensordot(x, params["kernel"])
     return now + params["bias"] if "bias" in params else now
 
 
