@@ -66,10 +66,22 @@ def jax_side(
     return compiled_side(step, infer, objective, (params, state, opt_state), batch, by_path, laps)
 
 
-def compiled_side(step, infer, objective, carried, batch, by_path, laps: Laps) -> Side:
-    """``step(carried, x, labels)``, jitted, with a carried state that begins (params, state)."""
-    import jax
+def compiled_side(
+    step, infer, objective, carried, batch, by_path, laps: Laps, *, shared: bool = False
+) -> Side:
+    """``step(carried, x, labels)``, jitted, with a carried state that begins (params, state).
 
+    Where ``shared``, all devices take a part of the batch, and each call is waited for: on virtual
+    CPU devices, a program that begins before another has ended can wait for it forever.
+    """
+    import jax
+    from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+
+    finish = jax.block_until_ready if shared else lambda result: result
+    if shared:
+        mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
+        carried = jax.device_put(carried, NamedSharding(mesh, P()))
+        batch = jax.device_put(batch, NamedSharding(mesh, P("data")))
     params, state, *_ = carried
     x, labels = jax.device_put(batch)
     start = jax.device_get((params, state))  # donation takes the arrays themselves away
@@ -84,7 +96,7 @@ def compiled_side(step, infer, objective, carried, batch, by_path, laps: Laps) -
     kept = {"carried": carried}
 
     def train():
-        kept["carried"], loss = traced(kept["carried"], x, labels)
+        kept["carried"], loss = finish(traced(kept["carried"], x, labels))
         return loss
 
     def outputs():
@@ -98,7 +110,7 @@ def compiled_side(step, infer, objective, carried, batch, by_path, laps: Laps) -
 
     return Side(
         train=train,
-        infer=lambda: jitted_infer(*kept["carried"][:2], x),
+        infer=lambda: finish(jitted_infer(*kept["carried"][:2], x)),
         wait=jax.block_until_ready,
         outputs=outputs,
         loss_and_gradients=loss_and_gradients,

@@ -34,6 +34,13 @@ def main(peer: str, folder: Path) -> None:
     weights = {k.removeprefix("weights/"): v for k, v in kept.items() if k.startswith("weights/")}
     batch = kept["inputs"], kept["labels"]
     module = peers.load(peer)
+    if peers.PEERS[peer].way == "devices":
+        import jax
+
+        if settings["backend"] != "cpu":
+            raise SystemExit(f"{peer}: the cores of a CPU, not a {settings['backend']}")
+
+        jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     check_backend(settings["backend"], peers.PEERS[peer].module)
     imported = time.perf_counter() - START
 

@@ -21,6 +21,9 @@ PEERS: dict[str, Peer] = {
         "hand_written", "", (), "functions of dicts, as first drafted; jitted, donated"
     ),
     "nnjax": Peer("nnjax", "", (), "nn.train.make_step, jitted, donated"),
+    "nnjax devices": Peer(
+        "nnjax", "devices", (), "the same, the batch split over virtual CPU devices, one a core"
+    ),
     "linen": Peer("linen", "donated", ("flax",), "Flax Linen, jitted, donated"),
     "nnx": Peer("nnx", "jit", ("flax",), "Flax NNX, nnx.jit and nnx.Optimizer"),
     "nnx split": Peer("nnx", "split", ("flax",), "Flax NNX, split and merge, jax.jit, donated"),

@@ -1,4 +1,8 @@
-"""nnjax, as its README says: a model, ``make_step``, ``jax.jit`` with donation."""
+"""nnjax, as its README says: a model, ``make_step``, ``jax.jit`` with donation.
+
+The way ``devices`` splits the batch over virtual CPU devices, one a core: XLA:CPU runs most of its
+convolutions, and products of many small matrices, on a single core each.
+"""
 
 import itertools
 
@@ -25,7 +29,8 @@ def side(network, way, weights, batch, sizes, laps):
         return carried, values["loss"]
 
     infer = lambda params, state, x: model.apply(params, state, x)[0]
-    return compiled_side(train, infer, objective, start, batch, flatten, laps)
+    shared = way == "devices"
+    return compiled_side(train, infer, objective, start, batch, flatten, laps, shared=shared)
 
 
 def training(network: str, sizes):
