@@ -4,6 +4,7 @@ python -m benchmarks run --suite smoke        # does everything still run? a min
 python -m benchmarks run --suite cpu          # the whole table; leave the machine alone
 python -m benchmarks report                   # docs/benchmarks.md from the stored results
 python -m benchmarks compare OLD.json NEW.json
+python -m benchmarks profile                  # where do our steps spend their time?
 python -m benchmarks golden                   # has a step of nnjax grown? counts, no clock
 """
 
@@ -110,6 +111,20 @@ def compare(
         sys.exit(f"slower: {', '.join(worse)}")
 
 
+def profile(workloads: Sequence[str] = (), out: Path = RESULTS / "profile.json") -> None:
+    """Trace train steps of nnjax, and store where their time goes.
+
+    Args:
+        workloads: their names; all of the CPU suite, if none is given.
+        out: file for the results.
+    """
+    from benchmarks.suite import profile as profiles
+
+    found = {name: profiles.profile(name) for name in known("workload", workloads, WORKLOADS)}
+    print(profiles.table(found))
+    out.write_text(json.dumps({**clock.header(), "profile": found}, indent=1) + "\n")
+
+
 def golden(write: bool = False) -> None:
     """Count what a train step is made of, and exit with status 1 if a count has grown.
 
@@ -136,7 +151,13 @@ def known(what: str, given: Sequence[str], those: dict) -> list[str]:
 def main() -> None:
     try:
         tyro.extras.subcommand_cli_from_dict(
-            {"run": run, "report": report, "compare": compare, "golden": golden},
+            {
+                "run": run,
+                "report": report,
+                "compare": compare,
+                "profile": profile,
+                "golden": golden,
+            },
             prog="python -m benchmarks",
         )
     except SideError as error:

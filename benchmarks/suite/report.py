@@ -116,6 +116,14 @@ def compiled(results: Mapping[str, Any]) -> str:
     return "\n\n".join([head, f"{said}.", table(results["compiled"])])
 
 
+def profiled(results: Mapping[str, Any]) -> str:
+    """The section of where our steps spend their time."""
+    from benchmarks.suite.profile import table
+
+    said = ", ".join(f"{key} {results[key]}" for key in ("date", "commit", "device", "load", "jax"))
+    return "\n\n".join(["### Where our time goes", f"{said}.", table(results["profile"])])
+
+
 def write(files: Sequence[Path], target: Path) -> None:
     """Put the sections of all files between the page's two marks.
 
@@ -127,8 +135,8 @@ def write(files: Sequence[Path], target: Path) -> None:
     sections = []
     for file in files:
         results = json.loads(file.read_text())
-        if "compiled" in results:
-            sections.append(compiled(results))
+        if "compiled" in results or "profile" in results:
+            sections.append((compiled if "compiled" in results else profiled)(results))
             continue
         picture = target.parent / "images" / f"benchmarks_{results['suite']}.svg"
         picture.parent.mkdir(exist_ok=True)

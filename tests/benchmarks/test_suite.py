@@ -1,5 +1,6 @@
 """The benchmark suite: sides that differ are left out, reports say what was measured."""
 
+import collections
 import dataclasses
 import importlib.util
 import json
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as commands, clock
-from benchmarks.suite import ahead, count, golden, peers, report, run, workloads
+from benchmarks.suite import ahead, count, golden, peers, profile, report, run, workloads
 from benchmarks.suite.peers import hand_written, nnjax
 from benchmarks.suite.workloads import WORKLOADS
 
@@ -97,6 +98,28 @@ def test_unknown_names_are_told(option):
 def test_every_peer_has_a_file():
     for peer in peers.PEERS.values():
         assert importlib.util.find_spec(f"benchmarks.suite.peers.{peer.module}"), peer
+
+
+def test_a_profile_accounts_for_the_step(tmp_path):
+    found = profile.profile("lstm", smoke=True)
+    assert sum(found["kinds"].values()) == pytest.approx(1) and found["kinds"]["products"] > 0
+    assert any("lstm" in place for place, _ in found["places"]) and found["step"] > 0
+    page, file = tmp_path / "benchmarks.md", tmp_path / "profile.json"
+    page.write_text(f"{report.BEGIN}\n{report.END}\n")
+    file.write_text(json.dumps({**clock.header(), "profile": {"lstm": found}}))
+    report.write([file], page)
+    assert "| lstm" in page.read_text() and "Where our time goes" in page.read_text()
+
+
+def test_own_times_leave_out_what_is_enclosed():
+    event = collections.namedtuple("Event", "name start_ns duration_ns")
+    line = [event("while", 0, 10e9), event("dot", 1e9, 3e9), event("dot", 5e9, 2e9)]
+    line += [event("add", 11e9, 1e9), event("malloc", 2e9, 1e9)]
+    lines = lambda *events: collections.namedtuple("Line", "events")(events)
+    plane = collections.namedtuple("Plane", "lines")([lines(*line), lines(event("add", 0, 4e9))])
+    trace = collections.namedtuple("Trace", "planes")([plane])
+    times = profile.own_times(trace, {"while", "dot", "add"})
+    assert times == {"while": 5, "dot": 5, "add": 5}
 
 
 def row(peer, ratio, workload="mlp"):
