@@ -167,7 +167,8 @@ def _reduce_pieces(reduce, rows, counted, offsets):
     bag = jnp.searchsorted(offsets.astype(jnp.int32), place, side="right") - 1
     options = {"num_segments": len(offsets), "indices_are_sorted": True}
     if reduce == "max":  # found by index: a gather has a derivative, a scattered maximum has none
-        fixed = jax.lax.stop_gradient(rows)
+        # One copy of the numbers, or a maximum might equal none of them computed anew.
+        fixed = jax.lax.optimization_barrier(jax.lax.stop_gradient(rows))
         top = jax.ops.segment_max(jnp.where(counted, fixed, -jnp.inf), bag, **options)
         best = counted & ((fixed == top[bag]) | jnp.isnan(fixed))
         first = jax.ops.segment_min(jnp.where(best, place[:, None], len(rows)), bag, **options)
