@@ -11,8 +11,9 @@ from tests.properties import (
     pooling,
     recurrent,
     resample,
+    vectors,
 )
 
 MODULES = [linear, convolution, pooling, resample, normalization, recurrent, attention, dropout]
-MODULES += [graph, functions]
+MODULES += [graph, functions, vectors]
 FAMILIES = {name: family for module in MODULES for name, family in module.FAMILIES.items()}

@@ -40,6 +40,7 @@ PEERS = {
     "conv": (convolution.conv() | convolution.depthwise(), peers.conv),
     "conv_transpose": (convolution.conv_transpose(), peers.conv_transpose),
     "pool": (pooling.pool(), peers.pool),
+    "unpool": (pooling.unpool(), peers.unpool),
     "adaptive_pool": (pooling.adaptive(), peers.adaptive),
     "norm": (
         normalization.over_features() | normalization.group() | normalization.response(),
