@@ -7,6 +7,7 @@ from tests.properties import (
     functions,
     graph,
     linear,
+    losses,
     normalization,
     pooling,
     recurrent,
@@ -15,5 +16,5 @@ from tests.properties import (
 )
 
 MODULES = [linear, convolution, pooling, resample, normalization, recurrent, attention, dropout]
-MODULES += [graph, functions, vectors]
+MODULES += [graph, functions, losses, vectors]
 FAMILIES = {name: family for module in MODULES for name, family in module.FAMILIES.items()}

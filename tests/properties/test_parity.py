@@ -17,6 +17,7 @@ from tests.properties import (  # noqa: E402
     convolution,
     functions,
     linear,
+    losses,
     normalization,
     peers,
     peers_of_functions,
@@ -59,6 +60,11 @@ PEERS = {
     ),
     "activation": (functions.activation(), peers_of_functions.activation),
     "loss": (functions.loss(), peers_of_functions.loss),
+    "loss of embeddings": (
+        losses.embeddings(("triplet_margin_loss", *losses.PAIRS)),
+        peers_of_functions.loss,
+    ),
+    "loss of sequences": (losses.ctc(), peers_of_functions.loss),
 }
 POSITIVE = {"lp_pool"}  # PyTorch raises x and not |x| to a power
 
