@@ -84,8 +84,12 @@ def loss_mistakes(kind: str):
 
 @st.composite
 def of_boxes(draw):
-    refuse, extra = loss_mistakes(draw(st.sampled_from(BOXES))), draw(st.integers(1, 3))
-    x = numbers(2, 3, 4)
+    extra = draw(st.integers(1, 3))
+    return [mistake for kind in BOXES for mistake in mistakes_of_boxes(kind, extra)]
+
+
+def mistakes_of_boxes(kind: str, extra: int):
+    refuse, x = loss_mistakes(kind), numbers(2, 3, 4)
     return [
         refuse("got targets of shape", x, x[:, :1]),
         refuse("got targets of shape", x, numbers(2, 3 + extra, 4)),
@@ -101,7 +105,11 @@ def of_boxes(draw):
 
 @st.composite
 def of_embeddings(draw):
-    kind, extra = draw(st.sampled_from(TUPLES + PAIRS + LABELLED)), draw(st.integers(1, 3))
+    extra, kinds = draw(st.integers(1, 3)), TUPLES + PAIRS + LABELLED
+    return [mistake for kind in kinds for mistake in mistakes_of_embeddings(kind, extra)]
+
+
+def mistakes_of_embeddings(kind: str, extra: int):
     refuse, x, other = loss_mistakes(kind), numbers(4, 3), numbers(4 + extra, 3)
     labels = np.arange(4, dtype=np.int32) % 2
     rest = {"contrastive_loss": (x, labels), "triplet_margin_loss": (x, x)}

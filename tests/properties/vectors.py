@@ -111,15 +111,12 @@ def hopfield(draw) -> Case:
 
 
 @st.composite
-def of_features(draw):
+def of_hidden(draw):
     ins, outs, extra = draw(sizes), draw(sizes), draw(st.integers(1, 3))
-    wrong, x = draw(st.integers(-2, 0)), numbers(2, ins + extra)
-    plain = {"in_features": ins, "out_features": outs}
-    gated, bumps = plain | {"hidden_features": extra}, {"in_features": ins, "centers": outs}
+    wrong, x, whole = draw(st.integers(-2, 0)), numbers(2, ins + extra), np.ones((2, ins), int)
+    gated = {"in_features": ins, "hidden_features": extra, "out_features": outs}
     mixed = {"dim": ins, "hidden_features": outs, "experts": 1 + extra}
-    codes, model = {"codes": outs, "dim": ins}, nn.mlp(ins, extra, outs)
-    experts, running = nn.mixture_of_experts, nn.ema_vector_quantizer
-    whole = numbers(2, ins).astype(int)
+    model, experts = nn.mlp(ins, extra, outs), nn.mixture_of_experts
     return [
         mistake(nn.gated_mlp, ".*: got x of shape", x, **gated),
         mistake(nn.gated_mlp, ".*: got (in|out)_features=", **gated | {"hidden_features": wrong}),
@@ -134,6 +131,16 @@ def of_features(draw):
         mistake(nn.lora, "lora: got match=.*linear_1", model=model, rank=1, match="dense"),
         mistake(nn.lora, ".*: got x of shape", x, model=model, rank=extra),
         mistake(nn.lora_merge, "lora_merge: got mlp", model=model, params={}),
+    ]
+
+
+@st.composite
+def of_measured(draw):
+    ins, outs, extra = draw(sizes), draw(sizes), draw(st.integers(1, 3))
+    wrong, x, whole = draw(st.integers(-2, 0)), numbers(2, ins + extra), np.ones((2, ins), int)
+    plain, bumps = {"in_features": ins, "out_features": outs}, {"in_features": ins, "centers": outs}
+    codes, running = {"codes": outs, "dim": ins}, nn.ema_vector_quantizer
+    return [
         mistake(nn.kan, "kan.*: got x of shape", x, **plain),
         mistake(nn.kan, "kan.*: got x of dtype", whole, **plain),
         mistake(nn.kan, "kan.*: got degree=", **plain, degree=wrong),
@@ -208,7 +215,8 @@ def of_patterns(draw):
 
 
 FAMILIES = {
-    "features": Family(hidden() | measured(), of_features()),
+    "hidden": Family(hidden(), of_hidden()),
+    "measured": Family(measured(), of_measured()),
     "coupling": Family(coupling(), of_couplings()),
     "capsule": Family(capsule(), of_capsules()),
     "hopfield": Family(hopfield(), of_patterns()),
