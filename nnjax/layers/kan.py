@@ -39,7 +39,7 @@ def kan(
     check_positive(name, in_features=in_features, out_features=out_features)
     check_positive(name, intervals=intervals, degree=degree)
     if not -math.inf < low < high < math.inf:
-        got = f"got low={low} and high={high}, expected numbers with low < high"
+        got = f"got low={low} and high={high}, expected low < high, both finite"
         raise LayerValueError(f"{name}: {got}. Give the range that inputs have.")
     knots = uniform_knots(low, high, intervals, degree)
     edges = in_features, out_features
