@@ -1,5 +1,7 @@
 """Kolmogorov-Arnold layers: a trained spline on each edge."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -28,16 +30,17 @@ def kan(
     Shapes: x [..., in] -> y [..., out]; kernel and scale [in, out], spline [in, intervals + degree,
         out].
     Dtypes: params float32; splines in float32 or wider; y has x.dtype.
-    Raises: ValueError, if the last axis of x is not in_features, or low is not below high;
-        TypeError, if x is not floating.
+    Raises: ValueError, if the last axis of x is not in_features, or low and high are
+        not finite with low < high; TypeError, if x is not floating.
     Source: Liu et al. 2024, https://arxiv.org/abs/2404.19756, equations 2.10 and 2.11; the grid
         stays where it is made.
     """
     name = f"kan({in_features}, {out_features})"
     check_positive(name, in_features=in_features, out_features=out_features)
     check_positive(name, intervals=intervals, degree=degree)
-    if not low < high:
-        raise LayerValueError(f"{name}: got low={low} and high={high}, expected low < high.")
+    if not -math.inf < low < high < math.inf:
+        got = f"got low={low} and high={high}, expected low < high, both finite"
+        raise LayerValueError(f"{name}: {got}. Give the range that inputs have.")
     knots = uniform_knots(low, high, intervals, degree)
     edges = in_features, out_features
     shapes = {

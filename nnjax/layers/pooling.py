@@ -212,6 +212,8 @@ def max_unpool(
     name = f"max_unpool({window})"
     window, stride, _ = _sizes(name, window, stride)
     axes = len(window)
+    if output_size is not None:
+        output_size = per_axis(name, "output_size", output_size, axes)
 
     def init(key):
         return {}, {}
@@ -227,10 +229,12 @@ def max_unpool(
         pads = resolve_padding(name, padding, spatial, window, stride)
         sides = zip(spatial, window, stride, pads, strict=True)
         size = tuple((n - 1) * s + w - sum(pair) for n, w, s, pair in sides)
-        given = size if output_size is None else tuple(output_size)
-        if len(given) != axes or any(
-            abs(a - b) >= s for a, b, s in zip(given, size, stride, strict=True)
-        ):
+        given = size if output_size is None else output_size
+        if min(given) < 1:
+            got = f"got x of spatial shape {spatial}, expected one that padding={padding!r} leaves"
+            fix = "Give window, stride and padding as the pool has them."
+            raise LayerValueError(f"{name}: {got} entries of: it would make {given}. {fix}")
+        if any(abs(a - b) >= s for a, b, s in zip(given, size, stride, strict=True)):
             raise LayerValueError(
                 f"{name}: got output_size={output_size}, expected {size} or less than a stride of "
                 f"{stride} from it."

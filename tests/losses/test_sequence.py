@@ -34,6 +34,13 @@ def test_labels_that_no_path_can_say():
     assert not gradient[0].any() and gradient[1].any()
 
 
+def test_a_label_that_is_no_class_is_nan():
+    logits, labels = numbers(3, 4, 3), np.array([[1, 3], [-1, 2], [1, 2]])
+    values = ctc_loss(logits, labels)
+    assert np.isnan(values).tolist() == [True, True, False]
+    assert np.isfinite(ctc_loss(logits, labels, mask=np.array([False, False, True]))).all()
+
+
 def test_no_label_is_all_blank():
     logits = numbers(1, 3, 4)
     want = -np.asarray(jax.nn.log_softmax(logits))[0, :, 2].sum(keepdims=True)
@@ -53,3 +60,7 @@ def test_errors():
         ctc_loss(logits, labels, None, np.zeros(3, int))
     with pytest.raises(TypeError, match="got logit_lengths of dtype float32, expected integer"):
         ctc_loss(logits, labels, np.ones(2, np.float32))
+    with pytest.raises(ValueError, match="got blank=3, expected 0 <= blank < 3. It is one of"):
+        ctc_loss(logits, labels, blank=3)
+    with pytest.raises(ValueError, match=r"got logits of shape \(2, 0, 3\), expected T > 0. Hide"):
+        ctc_loss(logits[:, :0], labels)

@@ -1,6 +1,7 @@
 """Random calls of activations and losses, which are layers without parameters."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,11 +35,11 @@ GATED = ("glu", "reglu", "geglu", "swiglu")
 
 @st.composite
 def activation(draw) -> Case:
-    kind = draw(st.sampled_from(ENTRYWISE + ALONG + GATED))
+    kind = draw(st.sampled_from((*ENTRYWISE, *ALONG, *GATED, "squash")))
     shape = (*draw(batches), draw(sizes))
     settings: dict[str, Any] = {"kind": kind}
     outputs = shape
-    if kind not in ENTRYWISE:
+    if kind in ALONG + GATED:
         axis = draw(st.integers(-len(shape), -1).filter(lambda a: shape[a]))
         settings["axis"] = axis
         if kind in GATED:
@@ -103,11 +104,10 @@ def targets(form: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 @st.composite
-def loss(draw) -> Case:
-    kind = draw(st.sampled_from(list(LOSSES)))
-    form, settings = LOSSES[kind]
-    shape = (*draw(batches), draw(sizes))
-    values = shape if form in ("same", "shares", "signs") else shape[:-1]
+def reduced(
+    draw, kind: str, inputs: Sequence[Any], values: tuple[int, ...], settings: dict[str, Any]
+) -> Case:
+    """A loss with ``values`` to hide, to weigh and to reduce."""
     named: dict[str, Any] = {}
     stretched = tuple(draw(st.sampled_from([1, n])) for n in values)
     if draw(flags):
@@ -116,12 +116,21 @@ def loss(draw) -> Case:
         named["weights"] = np.abs(numbers(*stretched, seed=5))
     reduction = draw(st.sampled_from(["none", "mean", "sum"]))
     function = functools.partial(getattr(losses, kind), reduction=reduction, **settings)
+    outputs = spec(*(values if reduction == "none" else ()))
+    about = {"kind": kind, "reduction": reduction, **settings}
+    return Case(nn.as_layer(function), tuple(inputs), outputs, named, about)
+
+
+@st.composite
+def loss(draw) -> Case:
+    kind = draw(st.sampled_from(list(LOSSES)))
+    form, settings = LOSSES[kind]
+    shape = (*draw(batches), draw(sizes))
+    values = shape if form in ("same", "shares", "signs") else shape[:-1]
     x = numbers(*shape)
     if kind in ("arcface_loss", "capsule_margin_loss"):
         x = np.tanh(x)  # cosines, or lengths
-    outputs = spec(*(values if reduction == "none" else ()))
-    about = {"kind": kind, "reduction": reduction, **settings}
-    return Case(nn.as_layer(function), (x, targets(form, shape)), outputs, named, about)
+    return draw(reduced(kind, (x, targets(form, shape)), values, settings))
 
 
 @st.composite

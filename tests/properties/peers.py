@@ -220,6 +220,21 @@ def pool(case: Case):
     return on_images(call, count), no_params
 
 
+def unpool(case: Case):
+    s, count = case.settings, count_axes(case, "window")
+    assume(s["distinct"])  # PyTorch documents no order among entries of one index
+    window, stride = (spread(s[key], count) for key in ("window", "stride"))
+    size = list(case.outputs.shape[-1 - count : -1])
+    undo = getattr(F, f"max_unpool{count}d")
+
+    def call(x, indices):
+        images = lambda a: a.reshape(-1, *a.shape[-1 - count :]).movedim(-1, 1)
+        y = undo(images(x), images(indices).long(), window, stride, s["padding"], size)
+        return y.movedim(1, -1).reshape(case.outputs.shape)
+
+    return call, no_params
+
+
 def adaptive(case: Case):
     size, kind = case.settings["output_size"], case.settings["kind"]
     function = getattr(F, f"{kind}{len(size)}d")

@@ -1,5 +1,6 @@
 """PyTorch's side of random activations and losses."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ def over_rows(function):
     return call
 
 
+PARTNERS = {"info_nce", "clip_loss"}  # what a mask hides is no partner of others
 CONSTANT = {"hinge_embedding_loss", "soft_margin_loss"}  # their targets have no gradient
 LOSSES: dict[str, Any] = {
     "squared_error": lambda x, y: F.mse_loss(x, y, reduction="none"),
@@ -65,15 +67,49 @@ LOSSES: dict[str, Any] = {
 }
 
 
+def cosines(s: dict[str, Any], a, b):
+    return F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T / s["temperature"]
+
+
+def own_among_all(logits):
+    return F.cross_entropy(logits, torch.arange(len(logits)), reduction="none")
+
+
+def ctc(s: dict[str, Any], x, labels, heard=None, said=None):
+    frames, most = torch.tensor([x.shape[1]]), torch.tensor([labels.shape[1]])
+    heard, said = (
+        whole.expand(len(x)) if given is None else given
+        for whole, given in ((frames, heard), (most, said))
+    )
+    x = F.log_softmax(x, -1).transpose(0, 1)
+    return F.ctc_loss(x, labels, heard, said, blank=s["blank"], reduction="none")
+
+
+WITH_SETTINGS: dict[str, Any] = {
+    "ctc_loss": ctc,
+    "triplet_margin_loss": lambda s, a, p, n: F.triplet_margin_loss(
+        *(x.reshape(-1, x.shape[-1]) for x in (a, p, n)),
+        margin=s["margin"],
+        swap=s["swap"],
+        reduction="none",
+    ).reshape(a.shape[:-1]),
+    "info_nce": lambda s, a, b: own_among_all(cosines(s, a, b)),
+    "clip_loss": lambda s, a, b: (
+        sum(own_among_all(logits) for logits in (cosines(s, a, b), cosines(s, b, a))) / 2
+    ),
+}
+
+
 def loss(case: Case):
     """A value an example from PyTorch; weighed, hidden and reduced as our losses document."""
-    kind, reduction = case.settings["kind"], case.settings["reduction"]
-    assume(kind in LOSSES)
+    s, kind, reduction = case.settings, case.settings["kind"], case.settings["reduction"]
+    assume(kind in LOSSES or kind in WITH_SETTINGS)
+    assume(kind not in PARTNERS or "mask" not in case.named)
+    function = LOSSES.get(kind) or functools.partial(WITH_SETTINGS[kind], s)
 
-    def call(x, y):
-        if not y.is_floating_point():
-            y = y.float() if kind in CONSTANT else y.long()
-        values = LOSSES[kind](x, y)
+    def call(x, *others):
+        whole = lambda y: y.float() if kind in CONSTANT else y.long()
+        values = function(x, *(y if y.is_floating_point() else whole(y) for y in others))
         counts = torch.tensor(case.named.get("weights", np.ones((), np.float32)))
         counts = counts.broadcast_to(values.shape)
         mask = torch.tensor(case.named.get("mask", np.ones((), bool)))

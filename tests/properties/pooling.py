@@ -1,7 +1,10 @@
-"""Random pools: windows, bins, all positions at once."""
+"""Random pools: windows, bins, all positions at once; and pools undone."""
+
+import math
 
 import hypothesis
 import jax.numpy as jnp
+import numpy as np
 from hypothesis import strategies as st
 
 import nnjax as nn
@@ -71,6 +74,35 @@ def pool(draw) -> Case:
         y = (y, spec(*y.shape, dtype=jnp.int32))
     layer = getattr(nn, kind)(**settings)
     return Case(layer, (x,), y, settings=settings | {"kind": kind})
+
+
+@st.composite
+def unpool(draw) -> Case:
+    """Of what pools make of an image; each channel's indices are distinct where there is room."""
+    count = draw(axes)
+    settings = draw(windows(count, "window"))
+    del settings["dilation"]
+    window, stride = (spread(settings[key], count) for key in ("window", "stride"))
+    settings["padding"] = padding = tuple(draw(st.sampled_from([w // 2, 0])) for w in window)
+    pooled, least, size = [], [], []
+    for w, s, (before, after) in zip(window, stride, sides(padding, count), strict=True):
+        n = max(1, w - before - after) + draw(st.integers(0, 4))
+        places = starts(n, w, s, before, after)
+        pooled.append(len(places))
+        least.append(places[-1] + w - after)
+        size.append(n)
+    hypothesis.assume(min(least) > 0)
+    known = draw(flags)
+    settings["output_size"] = tuple(size) if known else None
+    shape = (*draw(batches), *pooled, draw(sizes))
+    made = (*shape[: -1 - count], *(size if known else least), shape[-1])
+    room, positions = math.prod(made[-1 - count : -1]), math.prod(pooled)
+    order = np.tile(np.arange(max(room, positions)) % room, (*shape[: -1 - count], shape[-1], 1))
+    order = np.random.default_rng(1).permuted(order, axis=-1)[..., :positions]
+    indices = np.moveaxis(order, -1, -2).reshape(shape).astype(np.int32)
+    about = settings | {"distinct": positions <= room}
+    layer = nn.max_unpool(**settings)
+    return Case(layer, (numbers(*shape), indices), spec(*made), settings=about)
 
 
 @st.composite
@@ -156,7 +188,33 @@ def mistakes(draw):
     return candidates
 
 
+@st.composite
+def of_unpool(draw):
+    count, extra, wrong = draw(axes), draw(st.integers(1, 3)), draw(st.integers(-2, 0))
+    window, y = (1 + extra,) * count, numbers(2, *(4,) * count, 3)
+    places, one = np.zeros(y.shape, np.int32), numbers(2, *(1,) * count, 3)
+    undo = lambda message, *inputs, **settings: mistake(
+        nn.max_unpool, f"max_unpool.*: got {message}", *inputs, window=window, **settings
+    )
+    far = (4 * (1 + extra) + window[0],) * count
+    return [
+        mistake(nn.max_unpool, "max_unpool.*: got window=", window=wrong),
+        undo("stride=", stride=(1,) * (count + extra)),
+        undo("output_size=", output_size=(4,) * (count + extra)),
+        undo("output_size=", output_size=(wrong,) * count),
+        undo("output_size=.* less than a stride", y, places, output_size=far),
+        undo("padding='SAME'", y, places, padding="SAME"),
+        undo("padding=", y, places, padding=-extra),
+        undo("x of spatial shape", one, places[(slice(None), *[slice(1)] * count)], padding=9),
+        undo("x of shape", numbers(*(4,) * count), places),
+        undo("x of dtype", y.astype(int), places),
+        undo("indices of shape", y, places[:, 1:]),
+        undo("indices of dtype", y, y),
+    ]
+
+
 FAMILIES = {
     "pool": Family(pool(), mistakes()),
+    "unpool": Family(unpool(), of_unpool()),
     "pool_to_size": Family(adaptive() | whole() | blur() | fractional(), mistakes()),
 }

@@ -17,6 +17,7 @@ from tests.properties import (  # noqa: E402
     convolution,
     functions,
     linear,
+    losses,
     normalization,
     peers,
     peers_of_functions,
@@ -40,6 +41,7 @@ PEERS = {
     "conv": (convolution.conv() | convolution.depthwise(), peers.conv),
     "conv_transpose": (convolution.conv_transpose(), peers.conv_transpose),
     "pool": (pooling.pool(), peers.pool),
+    "unpool": (pooling.unpool(), peers.unpool),
     "adaptive_pool": (pooling.adaptive(), peers.adaptive),
     "norm": (
         normalization.over_features() | normalization.group() | normalization.response(),
@@ -58,6 +60,11 @@ PEERS = {
     ),
     "activation": (functions.activation(), peers_of_functions.activation),
     "loss": (functions.loss(), peers_of_functions.loss),
+    "loss of embeddings": (
+        losses.embeddings(("triplet_margin_loss", *losses.PAIRS)),
+        peers_of_functions.loss,
+    ),
+    "loss of sequences": (losses.ctc(), peers_of_functions.loss),
 }
 POSITIVE = {"lp_pool"}  # PyTorch raises x and not |x| to a power
 
