@@ -49,12 +49,14 @@ def balance_loss(
 ) -> Float[Array, ""]:
     """``experts * sum_e (share of assignments to e) * (mean probability of e)``; 1 if all is even.
 
+    Zero, as is router_z_loss, for no tokens.
+
     Source: Fedus, Zoph, Shazeer 2021, https://arxiv.org/abs/2101.03961, equations 4 to 6.
     """
     experts = logits.shape[-1]
-    mean = jax.nn.softmax(widen(logits), -1).mean(0)
+    mean = jax.nn.softmax(widen(logits), -1).sum(0) / max(len(logits), 1)
     count = segment_count(assigned.reshape(-1), experts).astype(mean.dtype)
-    return experts * (count / assigned.size * mean).sum()
+    return experts * (count / max(assigned.size, 1) * mean).sum()
 
 
 def router_z_loss(logits: Float[Array, "T experts"]) -> Float[Array, ""]:
@@ -62,7 +64,7 @@ def router_z_loss(logits: Float[Array, "T experts"]) -> Float[Array, ""]:
 
     Source: Zoph et al. 2022, https://arxiv.org/abs/2202.08906, equation 5.
     """
-    return jnp.square(jax.nn.logsumexp(widen(logits), -1)).mean()
+    return jnp.square(jax.nn.logsumexp(widen(logits), -1)).sum() / max(len(logits), 1)
 
 
 def ragged_slots(assigned: Integer[Array, " n"], experts: int) -> Slots:

@@ -126,6 +126,13 @@ def test_no_tokens_one_expert_and_bfloat16():
     assert run(bf16(params), bf16(X)).dtype == jnp.bfloat16
 
 
+def test_a_batch_without_tokens_has_no_loss():
+    layer = nn.mixture_of_experts(D, H, EXPERTS)
+    params, state = layer.init(jax.random.key(0))
+    y, state = layer.apply(params, state, jnp.zeros((0, D)), train=True)
+    assert y.shape == (0, D) and state["balance_loss"] == state["z_loss"] == 0
+
+
 def test_messages():
     with pytest.raises(
         ValueError, match="got capacity_factor=0, expected a positive number. None d"
