@@ -35,6 +35,8 @@ def main(peer: str, folder: Path) -> None:
     batch = kept["inputs"], kept["labels"]
     module = peers.load(peer)
     check_backend(settings["backend"], peers.PEERS[peer].module)
+    if peer != "ceiling" and settings["network"] not in module.NETWORKS:
+        raise ValueError(f"{settings['network']}: no such network here")
     imported = time.perf_counter() - START
 
     laps = clock.Laps()
