@@ -1,6 +1,6 @@
 """``python -m benchmarks run | report | compare``: every peer on the same networks, timed in turn.
 
-python -m benchmarks run --suite smoke        # does everything still run? a minute or two
+python -m benchmarks run --suite smoke        # does everything still run? some minutes
 python -m benchmarks run --suite cpu          # the whole table; leave the machine alone
 python -m benchmarks report                   # docs/benchmarks.md from the stored results
 python -m benchmarks compare OLD.json NEW.json

@@ -46,7 +46,7 @@ def bottlenecks(sizes) -> list[tuple[int, int, int]]:
     inside, found = sizes["features"][0], []
     for features, depth in zip(sizes["features"], sizes["depths"], strict=True):
         for i in range(depth):
-            found.append((inside, features, 2 if i == 0 and features > sizes["features"][0] else 1))
+            found.append((inside, features, 2 if i == 0 and found else 1))
             inside = 4 * features
     return found
 

@@ -216,7 +216,8 @@ class ResNet50(nn.Module):
     def __call__(self, x, train):
         x = conv(self.sizes["features"][0], 7, "stem", 2)(x)
         x = nn.relu(batch_norm(train, "stem_norm")(x))
-        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        pads: Any = ((1, 1), (1, 1))
+        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=pads)
         for i, (_, features, stride) in enumerate(bottlenecks(self.sizes)):
             x = Bottleneck(features, stride, name=f"block_{i}")(x, train)
         return nn.Dense(self.sizes["classes"], name="linear")(x.mean((1, 2)))
