@@ -1,6 +1,6 @@
 """``python -m benchmarks run | report | compare``: every peer on the same networks, timed in turn.
 
-python -m benchmarks run --suite smoke        # does everything still run? a minute or two
+python -m benchmarks run --suite smoke        # does everything still run? some minutes
 python -m benchmarks run --suite cpu          # the whole table; leave the machine alone
 python -m benchmarks report                   # docs/benchmarks.md from the stored results
 python -m benchmarks compare OLD.json NEW.json
@@ -40,7 +40,7 @@ def run(
 
     Args:
         suite: smoke takes tiny sizes on the CPU; the others name the backend, and refuse another.
-        workloads: their names; all of them, if none is given.
+        workloads: their names; all that belong to the suite, if none is given.
         peers: their names; all of them, if none is given.
         rounds: each side has a turn in every round; 12, and 1 for smoke.
         out: file for the results; benchmarks/results/SUITE.json, if none is given.
@@ -48,7 +48,8 @@ def run(
             v5e:2x2, v5p:2x2x1, v6e:2x2 with --suite tpu; h100, h200, a100 with --suite gpu, or
             h200:1x8x1 for eight of them.
     """
-    names = known("workload", workloads, WORKLOADS)
+    usual = [name for name, workload in WORKLOADS.items() if suite in workload.suites]
+    names = known("workload", workloads or usual, WORKLOADS)
     if compile_only:
         os.environ["JAX_PLATFORMS"] = "cpu"  # the chips are not here
         found = ahead.compile_all(suite, compile_only, names)

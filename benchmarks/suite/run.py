@@ -79,6 +79,7 @@ class Process:
             self.process.wait()
             self.errors.seek(0)
             lines = self.errors.read().strip().splitlines() or ["no word"]
+            self.close()
             raise SideError(f"{self.peer} ended: {lines[-1]}")
         return json.loads(line)
 

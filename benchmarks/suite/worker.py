@@ -42,6 +42,8 @@ def main(peer: str, folder: Path) -> None:
 
         jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     check_backend(settings["backend"], peers.PEERS[peer].module)
+    if peer != "ceiling" and settings["network"] not in module.NETWORKS:
+        raise ValueError(f"{settings['network']}: no such network here")
     imported = time.perf_counter() - START
 
     laps = clock.Laps()

@@ -20,6 +20,7 @@ class Workload:
     sizes: Mapping[str, Any]
     smoke: Mapping[str, Any]  # the same network, small enough to compile in seconds
     unit: str = "examples"
+    suites: tuple[str, ...] = ("smoke", "cpu", "gpu", "tpu")  # that run it without being told
 
 
 WORKLOADS: dict[str, Workload] = {
@@ -60,6 +61,30 @@ WORKLOADS: dict[str, Workload] = {
         {"features": 256, "length": 128, "classes": 10, "batch": 64},
         {"features": 8, "length": 5, "classes": 4, "batch": 3},
     ),
+    "vit": Workload(
+        "vit",
+        "ViT-S/16 on 224x224 images: 12 blocks, 384 features, 6 heads, 196 tokens, batch 4",
+        {"image": (224, 224, 3), "patch": 16}
+        | {"blocks": 12, "dim": 384, "heads": 6, "classes": 1000, "batch": 4},
+        {"image": (8, 8, 3), "patch": 4}
+        | {"blocks": 2, "dim": 16, "heads": 2, "classes": 4, "batch": 4},
+    ),
+    "resnet50": Workload(
+        "resnet50",
+        "ResNet-50 on 224x224 images, batch 64",
+        {"image": (224, 224, 3), "features": (64, 128, 256, 512), "depths": (3, 4, 6, 3)}
+        | {"classes": 1000, "batch": 64},
+        {"image": (16, 16, 3), "features": (4, 8), "depths": (2, 1), "classes": 4, "batch": 4},
+        suites=("smoke", "gpu", "tpu"),
+    ),
+    "gpt2": Workload(
+        "gpt",
+        "GPT-2 124M: 12 blocks, 768 features, 12 heads, 1024 tokens, batch 8",
+        {"vocabulary": 50257, "blocks": 12, "dim": 768, "heads": 12, "length": 1024, "batch": 8},
+        {"vocabulary": 13, "blocks": 3, "dim": 24, "heads": 3, "length": 10, "batch": 2},
+        unit="tokens",
+        suites=("gpu", "tpu"),
+    ),
 }
 
 
@@ -73,6 +98,8 @@ def batch(workload: Workload, sizes: Mapping[str, Any]) -> tuple[np.ndarray, np.
         "mlp": lambda: sizes["widths"][:1],
         "cnn": lambda: sizes["image"],
         "resnet": lambda: sizes["image"],
+        "vit": lambda: sizes["image"],
+        "resnet50": lambda: sizes["image"],
         "lstm": lambda: (sizes["length"], sizes["features"]),
     }
     x = rng.standard_normal((rows, *shapes[workload.network]()), np.float32)

@@ -30,7 +30,7 @@ def made(module, name):
     return module.side(workload.network, "", weights, batch, workload.smoke, clock.Laps())
 
 
-@pytest.mark.parametrize("name", ["mlp", "lstm"])
+@pytest.mark.parametrize("name", ["mlp", "lstm", "vit", "resnet50"])
 def test_both_sides_are_one_network(name):
     ours, theirs = made(nnjax, name), made(hand_written, name)
     np.testing.assert_allclose(ours.outputs(), theirs.outputs(), rtol=1e-5, atol=1e-6)
@@ -93,6 +93,27 @@ def test_unknown_names_are_told(option):
     given = {"workloads": (), "peers": (), option: ["pytorch"]}
     with pytest.raises(SystemExit, match=f"unknown {option[:-1]} pytorch; there are"):
         commands.run("smoke", **given)
+
+
+def test_a_suite_runs_its_own_workloads_and_those_named(monkeypatch, tmp_path):
+    ran = []
+
+    def race(name, *_, **__):
+        ran.append(name)
+        return [row("nnjax", 1.0, name)], {}
+
+    monkeypatch.setattr(commands, "race", race)
+    commands.run("cpu", out=tmp_path / "rows.json")
+    assert {"gpt", "vit"} <= set(ran) and not {"gpt2", "resnet50"} & set(ran)
+    commands.run("cpu", workloads=["resnet50"], out=tmp_path / "rows.json")
+    assert ran[-1] == "resnet50"
+
+
+def test_a_network_that_a_peer_lacks_leaves_it_out():
+    pytest.importorskip("blox")
+    rows, left_out = run.race("vit", ["blox", "ceiling"], backend="cpu", smoke=True, rounds=1)
+    assert [r.peer for r in rows] == ["ceiling"]
+    assert left_out == {"blox": "blox ended: ValueError: vit: no such network here"}
 
 
 def test_every_peer_has_a_file():

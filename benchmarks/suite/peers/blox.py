@@ -2,7 +2,7 @@
 
 Its users split Params into what is trained and what is not, and write a step around ``jax.grad``
 that takes over the memory of the old ones, as its README does: the way ``donated``. It has no
-attention layer, so there is no GPT here.
+attention layer, so there is no GPT or ViT here.
 """
 
 import blox as bx
@@ -16,8 +16,6 @@ GATES = "lstm/gates"
 
 
 def side(network, way, weights, batch, sizes, laps):
-    if network not in NETWORKS:
-        raise ValueError(f"{network}: blox has no attention layer")
     graph = bx.Graph("root")
     rng = bx.Rng(graph.child("rng"))
     model = NETWORKS[network](graph.child("net"), rng, sizes)

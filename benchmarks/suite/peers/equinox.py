@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from benchmarks.suite.peers.layouts import flat_image, out_first, out_last
+from benchmarks.suite.peers.layouts import flat_image, out_first, out_last, tokens
 from benchmarks.suite.side import LEARNING_RATE, Side, jax_side
 
 RENAMED = {"attn/out": "attn/output_proj", "positions/table": "positions"} | {
@@ -27,7 +27,7 @@ def side(network, way, weights, batch, sizes, laps):
     model, state = eqx.nn.make_with_state(NETWORKS[network])(sizes, jax.random.key(0))
     model = load(model, weights, sizes)
     x, labels = batch
-    x = np.moveaxis(x, -1, 1) if network in ("cnn", "resnet") else x  # its images are [C, H, W]
+    x = np.moveaxis(x, -1, 1) if "image" in sizes else x  # its images are [C, H, W]
     by_path = lambda grads: from_equinox(grads, weights, sizes)
     make = {"filter_jit": filter_jit_side, "partition": partition_side}[way]
     return make(model, state, (np.ascontiguousarray(x), labels), by_path, laps)
@@ -227,8 +227,10 @@ class Block(eqx.Module):
     attn: eqx.nn.MultiheadAttention
     mlp_norm: eqx.nn.LayerNorm
     mlp: dict[str, eqx.nn.Linear]
+    causal: bool
 
-    def __init__(self, dim, heads, key):
+    def __init__(self, dim, heads, key, causal=True):
+        self.causal = causal
         keys = jax.random.split(key, 3)
         self.attn_norm, self.mlp_norm = eqx.nn.LayerNorm(dim), eqx.nn.LayerNorm(dim)
         biases = {f"use_{name}_bias": True for name in ("query", "key", "value", "output")}
@@ -240,7 +242,8 @@ class Block(eqx.Module):
 
     def __call__(self, x):  # [T, D]
         h = jax.vmap(self.attn_norm)(x)
-        x = x + self.attn(h, h, h, mask=jnp.tril(jnp.ones((len(x), len(x)), bool)))
+        mask = jnp.tril(jnp.ones((len(x), len(x)), bool)) if self.causal else None
+        x = x + self.attn(h, h, h, mask=mask)
         h = jax.nn.gelu(jax.vmap(self.mlp["linear_0"])(jax.vmap(self.mlp_norm)(x)))
         return x + jax.vmap(self.mlp["linear_1"])(h)
 
@@ -285,4 +288,30 @@ class Lstm(eqx.Module):
         return self.linear(h), state
 
 
+class Vit(eqx.Module):
+    patches: eqx.nn.Conv2d
+    positions: eqx.nn.Embedding
+    layers: dict[str, Block]
+    norm: eqx.nn.LayerNorm
+    head: eqx.nn.Linear
+
+    def __init__(self, sizes, key):
+        dim, heads, patch = sizes["dim"], sizes["heads"], sizes["patch"]
+        patches, positions, head, *keys = jax.random.split(key, 3 + sizes["blocks"])
+        self.patches = eqx.nn.Conv2d(sizes["image"][-1], dim, patch, patch, key=patches)
+        self.positions = eqx.nn.Embedding(tokens(sizes), dim, key=positions)
+        self.layers = {f"block_{i}": Block(dim, heads, k, False) for i, k in enumerate(keys)}
+        self.norm = eqx.nn.LayerNorm(dim)
+        self.head = eqx.nn.Linear(dim, sizes["classes"], key=head)
+
+    def __call__(self, x, state):  # [C, H, W]
+        h = self.patches(x)
+        h = h.reshape(len(h), -1).T
+        h = h + jax.vmap(self.positions)(jnp.arange(len(h)))
+        for i in range(len(self.layers)):
+            h = self.layers[f"block_{i}"](h)
+        return self.head(jax.vmap(self.norm)(h).mean(0)), state
+
+
 NETWORKS = {"mlp": Mlp, "cnn": Cnn, "resnet": ResNet, "gpt": Gpt, "lstm": Lstm}
+NETWORKS |= {"vit": Vit}

@@ -124,13 +124,13 @@ class Mlp(hk.Module):
 
 
 class Block(hk.Module):
-    def __init__(self, heads: int, name: str):
+    def __init__(self, heads: int, name: str, causal: bool = True):
         super().__init__(name)
-        self.heads = heads
+        self.heads, self.causal = heads, causal
 
     def __call__(self, x):
         length, dim = x.shape[1:]
-        mask = jnp.tril(jnp.ones((1, 1, length, length), bool))
+        mask = jnp.tril(jnp.ones((1, 1, length, length), bool)) if self.causal else None
         init = hk.initializers.VarianceScaling(1.0)
         attn = hk.MultiHeadAttention(self.heads, dim // self.heads, w_init=init, name="attn")
         h = layer_norm(x, "attn_norm")
@@ -154,4 +154,14 @@ def lstm(x, train, sizes):
     return hk.Linear(sizes["classes"], name="linear")(y[:, -1])
 
 
+def vit(x, train, sizes):
+    dim, patch = sizes["dim"], sizes["patch"]
+    h = hk.Conv2D(dim, patch, patch, padding="VALID", name="patches")(x).reshape(len(x), -1, dim)
+    h = h + hk.Embed(h.shape[1], dim, name="positions")(jnp.arange(h.shape[1]))
+    for i in range(sizes["blocks"]):
+        h = Block(sizes["heads"], f"block_{i}", causal=False)(h)
+    return hk.Linear(sizes["classes"], name="head")(layer_norm(h, "norm").mean(1))
+
+
 NETWORKS = {"mlp": mlp, "cnn": cnn, "resnet": resnet, "gpt": gpt, "lstm": lstm}
+NETWORKS |= {"vit": vit}

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from benchmarks.suite.peers.layouts import bottlenecks
 from benchmarks.suite.side import jax_side
 from benchmarks.suite.workloads import flatten, nest
 
@@ -19,7 +20,7 @@ def side(network, way, weights, batch, sizes, laps):
     state = {
         path: {"mean": jnp.zeros(p["scale"].shape), "var": jnp.ones(p["scale"].shape)}
         for path, p in _norms(params).items()
-        if network in ("cnn", "resnet")
+        if network in ("cnn", "resnet", "resnet50")
     }
     function = NETWORKS[network]
     forward = lambda params, state, x, train: function(params, state, x, train, sizes)
@@ -39,8 +40,8 @@ def linear(p, x):
     return x @ p["kernel"] + p["bias"]
 
 
-def conv(p, x, stride=1):
-    pads = [(n // 2, n // 2) for n in p["kernel"].shape[:2]]
+def conv(p, x, stride=1, pad=None):
+    pads = [(n // 2 if pad is None else pad,) * 2 for n in p["kernel"].shape[:2]]
     y = lax.conv_general_dilated(
         x, p["kernel"], (stride, stride), pads, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
@@ -60,8 +61,9 @@ def batch_norm(p, state, x, train):
     return (x - mean) * lax.rsqrt(var + 1e-5) * p["scale"] + p["bias"], state
 
 
-def max_pool(x):
-    return lax.reduce_window(x, -np.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+def max_pool(x, window=2, pad=0):
+    pads = ((0, 0), (pad, pad), (pad, pad), (0, 0))
+    return lax.reduce_window(x, -np.inf, lax.max, (1, window, window, 1), (1, 2, 2, 1), pads)
 
 
 def layer_norm(p, x):
@@ -109,21 +111,25 @@ def gpt(params, state, x, train, sizes):
     heads, length = sizes["heads"], sizes["length"]
     h = params["embed"]["embedding"][x] + params["positions"]["table"]["embedding"]
     for i in range(sizes["blocks"]):
-        p = params[f"block_{i}"]
-        h = h + attention(p["attn"], layer_norm(p["attn_norm"], h), heads, length)
-        hidden = jax.nn.gelu(linear(p["mlp"]["linear_0"], layer_norm(p["mlp_norm"], h)))
-        h = h + linear(p["mlp"]["linear_1"], hidden)
+        h = block(params[f"block_{i}"], h, heads, length, causal=True)
     return linear(params["head"], layer_norm(params["norm"], h)), state
 
 
-def attention(p, x, heads, length):
+def block(p, h, heads, length, causal):
+    h = h + attention(p["attn"], layer_norm(p["attn_norm"], h), heads, length, causal)
+    hidden = jax.nn.gelu(linear(p["mlp"]["linear_0"], layer_norm(p["mlp_norm"], h)))
+    return h + linear(p["mlp"]["linear_1"], hidden)
+
+
+def attention(p, x, heads, length, causal):
     names = ("query", "key", "value")
     kernel = jnp.stack([p[name]["kernel"] for name in names], 1)  # [D, 3, D]
     bias = jnp.stack([p[name]["bias"] for name in names])
     qkv = jnp.einsum("btd,dce->btce", x, kernel) + bias
     q, k, v = jnp.moveaxis(qkv.reshape(*qkv.shape[:3], heads, -1), 2, 0)
     scores = jnp.einsum("bthd,bshd->bhts", q, k) / np.sqrt(q.shape[-1]).astype(np.float32)
-    scores = jnp.where(np.tril(np.ones((length, length), bool)), scores, -jnp.inf)
+    if causal:
+        scores = jnp.where(np.tril(np.ones((length, length), bool)), scores, -jnp.inf)
     y = jnp.einsum("bhts,bshd->bthd", jax.nn.softmax(scores), v)
     return linear(p["out"], y.reshape(x.shape))
 
@@ -144,4 +150,33 @@ def lstm(params, state, x, train, sizes):
     return linear(params["linear"], h), state
 
 
+def vit(params, state, x, train, sizes):
+    h = conv(params["patches"], x, sizes["patch"], pad=0)
+    h = h.reshape(len(h), -1, sizes["dim"]) + params["positions"]["table"]["embedding"]
+    for i in range(sizes["blocks"]):
+        h = block(params[f"block_{i}"], h, sizes["heads"], h.shape[1], causal=False)
+    return linear(params["head"], layer_norm(params["norm"], h).mean(1)), state
+
+
+def resnet50(params, state, x, train, sizes):
+    new = {}
+
+    def norm(path, p, x):
+        x, new[path] = batch_norm(p, state[path], x, train)
+        return x
+
+    x = jax.nn.relu(norm("stem_norm", params["stem_norm"], conv(params["stem"], x, 2)))
+    x = max_pool(x, 3, pad=1)
+    for i, (_, _, stride) in enumerate(bottlenecks(sizes)):
+        p, path = params[f"block_{i}"], f"block_{i}/"
+        h = jax.nn.relu(norm(path + "norm_0", p["norm_0"], conv(p["conv_0"], x)))
+        h = jax.nn.relu(norm(path + "norm_1", p["norm_1"], conv(p["conv_1"], h, stride)))
+        h = norm(path + "norm_2", p["norm_2"], conv(p["conv_2"], h))
+        if "shortcut" in p:
+            x = norm(path + "shortcut_norm", p["shortcut_norm"], conv(p["shortcut"], x, stride))
+        x = jax.nn.relu(x + h)
+    return linear(params["linear"], x.mean((1, 2))), new
+
+
 NETWORKS = {"mlp": mlp, "cnn": cnn, "resnet": resnet, "gpt": gpt, "lstm": lstm}
+NETWORKS |= {"vit": vit, "resnet50": resnet50}

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from benchmarks.suite.peers.layouts import tokens
 from benchmarks.suite.side import LEARNING_RATE, Side
 
 RENAMED = {  # Keras's names of layers and leaves, and ours
@@ -135,10 +136,10 @@ def gelu(x):
     return keras.activations.gelu(x, approximate=True)
 
 
-def block(x, dim: int, heads: int, name: str):
+def block(x, dim: int, heads: int, name: str, causal: bool = True):
     h = layers.LayerNormalization(epsilon=1e-5, name=f"{name}.attn_norm")(x)
     attn = layers.MultiHeadAttention(heads, dim // heads, name=f"{name}.attn")
-    x = layers.Add()([x, attn(h, h, use_causal_mask=True)])
+    x = layers.Add()([x, attn(h, h, use_causal_mask=causal)])
     h = layers.LayerNormalization(epsilon=1e-5, name=f"{name}.mlp_norm")(x)
     h = layers.Dense(4 * dim, activation=gelu, name=f"{name}.mlp.linear_0")(h)
     return layers.Add()([x, layers.Dense(dim, name=f"{name}.mlp.linear_1")(h)])
@@ -161,4 +162,18 @@ def lstm(sizes):
     return keras.Model(inputs, layers.Dense(sizes["classes"], name="linear")(x))
 
 
+def vit(sizes):
+    dim, patch = sizes["dim"], sizes["patch"]
+    inputs = keras.Input(sizes["image"])
+    x = layers.Conv2D(dim, patch, patch, name="patches")(inputs)
+    x = layers.Reshape((tokens(sizes), dim))(x)
+    x = Positions(tokens(sizes), dim, name="positions")(x)
+    for i in range(sizes["blocks"]):
+        x = block(x, dim, sizes["heads"], f"block_{i}", causal=False)
+    x = layers.LayerNormalization(epsilon=1e-5, name="norm")(x)
+    x = layers.GlobalAveragePooling1D()(x)
+    return keras.Model(inputs, layers.Dense(sizes["classes"], name="head")(x))
+
+
 NETWORKS = {"mlp": mlp, "cnn": cnn, "resnet": resnet, "gpt": gpt, "lstm": lstm}
+NETWORKS |= {"vit": vit}

@@ -35,6 +35,22 @@ def _reads_image(path, sizes):
     return path == "linear_0/kernel" and "hidden" in sizes
 
 
+def tokens(sizes) -> int:
+    """Patches that an image of ViT's is cut into."""
+    height, width, _ = sizes["image"]
+    return (height // sizes["patch"]) * (width // sizes["patch"])
+
+
+def bottlenecks(sizes) -> list[tuple[int, int, int]]:
+    """Of ResNet-50's blocks: features of the input and of the 3x3 convolution, and its stride."""
+    inside, found = sizes["features"][0], []
+    for features, depth in zip(sizes["features"], sizes["depths"], strict=True):
+        for i in range(depth):
+            found.append((inside, features, 2 if i == 0 and found else 1))
+            inside = 4 * features
+    return found
+
+
 def one_kernel(weights, place):
     """Our LSTM as Haiku and blox keep it: one kernel for input and state, at the path ``place``."""
     kernel = np.concatenate([weights["lstm/kernel"], weights["lstm/recurrent"]])

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from benchmarks.suite.peers.layouts import bottlenecks
 from benchmarks.suite.side import jax_side
 from benchmarks.suite.workloads import flatten, nest
 
@@ -133,11 +134,12 @@ class ResNet(nn.Module):
 class Block(nn.Module):
     dim: int
     heads: int
+    causal: bool = True
 
     @nn.compact
     def __call__(self, x, train):
         h = nn.LayerNorm(epsilon=1e-5, name="attn_norm")(x)
-        mask = nn.make_causal_mask(x[..., 0])
+        mask = nn.make_causal_mask(x[..., 0]) if self.causal else None
         x = x + nn.MultiHeadDotProductAttention(self.heads, name="attn")(h, mask=mask)
         h = nn.LayerNorm(epsilon=1e-5, name="mlp_norm")(x)
         return x + Mlp((4 * self.dim, self.dim), nn.gelu, name="mlp")(h, train)
@@ -171,10 +173,62 @@ class Lstm(nn.Module):
         return nn.Dense(self.classes, name="linear")(y[:, -1])
 
 
+class Vit(nn.Module):
+    patch: int
+    blocks: int
+    dim: int
+    heads: int
+    classes: int
+
+    @nn.compact
+    def __call__(self, x, train):
+        window = (self.patch, self.patch)
+        h = nn.Conv(self.dim, window, window, padding="VALID", name="patches")(x)
+        h = h.reshape((h.shape[0], -1, self.dim))
+        h = h + nn.Embed(h.shape[1], self.dim, name="positions")(jnp.arange(h.shape[1]))
+        for i in range(self.blocks):
+            h = Block(self.dim, self.heads, causal=False, name=f"block_{i}")(h, train)
+        h = nn.LayerNorm(epsilon=1e-5, name="norm")(h)
+        return nn.Dense(self.classes, name="head")(h.mean(1))
+
+
+class Bottleneck(nn.Module):
+    features: int
+    stride: int
+
+    @nn.compact
+    def __call__(self, x, train):
+        outside = 4 * self.features
+        h = nn.relu(batch_norm(train, "norm_0")(conv(self.features, 1, "conv_0")(x)))
+        h = conv(self.features, 3, "conv_1", self.stride)(h)
+        h = nn.relu(batch_norm(train, "norm_1")(h))
+        h = batch_norm(train, "norm_2")(conv(outside, 1, "conv_2")(h))
+        if x.shape[-1] != outside:
+            x = conv(outside, 1, "shortcut", self.stride)(x)
+            x = batch_norm(train, "shortcut_norm")(x)
+        return nn.relu(x + h)
+
+
+class ResNet50(nn.Module):
+    sizes: Any
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = conv(self.sizes["features"][0], 7, "stem", 2)(x)
+        x = nn.relu(batch_norm(train, "stem_norm")(x))
+        pads: Any = ((1, 1), (1, 1))
+        x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=pads)
+        for i, (_, features, stride) in enumerate(bottlenecks(self.sizes)):
+            x = Bottleneck(features, stride, name=f"block_{i}")(x, train)
+        return nn.Dense(self.sizes["classes"], name="linear")(x.mean((1, 2)))
+
+
 NETWORKS = {
     "mlp": lambda sizes: Mlp(sizes["widths"][1:]),
     "cnn": lambda sizes: Cnn(sizes["features"], sizes["hidden"], sizes["classes"]),
     "resnet": lambda sizes: ResNet(sizes["features"], sizes["classes"]),
     "gpt": lambda sizes: Gpt(**{k: v for k, v in sizes.items() if k != "batch"}),
     "lstm": lambda sizes: Lstm(sizes["features"], sizes["classes"]),
+    "vit": lambda sizes: Vit(**{k: v for k, v in sizes.items() if k not in ("image", "batch")}),
+    "resnet50": ResNet50,
 }

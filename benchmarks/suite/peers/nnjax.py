@@ -10,6 +10,7 @@ import jax
 import optax
 
 import nnjax as nn
+from benchmarks.suite.peers.layouts import bottlenecks, tokens
 from benchmarks.suite.side import LEARNING_RATE, compiled_side
 from benchmarks.suite.workloads import flatten, nest
 
@@ -137,4 +138,60 @@ def lstm(sizes):
     )
 
 
+def vit(sizes):
+    dim, patch = sizes["dim"], sizes["patch"]
+    return nn.serial(
+        patches=nn.conv(sizes["image"][-1], dim, patch, stride=patch, padding="VALID"),
+        tokens=lambda x: x.reshape(len(x), -1, dim),
+        positions=nn.learned_positions(tokens(sizes), dim),
+        **{f"block_{i}": nn.encoder_block(dim, sizes["heads"]) for i in range(sizes["blocks"])},
+        norm=nn.layer_norm(dim),
+        pool=lambda x: x.mean(1),
+        head=nn.linear(dim, sizes["classes"]),
+    )
+
+
+def bottleneck(inside, features, stride):
+    outside = 4 * features
+
+    def forward(net, x):
+        h = jax.nn.relu(net.norm_0(net.conv_0(x)))
+        h = jax.nn.relu(net.norm_1(net.conv_1(h)))
+        h = net.norm_2(net.conv_2(h))
+        if inside != outside:
+            x = net.shortcut_norm(net.shortcut(x))
+        return jax.nn.relu(x + h)
+
+    shortcut = {}
+    if inside != outside:
+        shortcut = {
+            "shortcut": nn.conv(inside, outside, 1, stride=stride, bias=False),
+            "shortcut_norm": nn.batch_norm(outside),
+        }
+    return nn.compose(
+        forward,
+        conv_0=nn.conv(inside, features, 1, bias=False),
+        norm_0=nn.batch_norm(features),
+        conv_1=nn.conv(features, features, 3, stride=stride, padding=1, bias=False),
+        norm_1=nn.batch_norm(features),
+        conv_2=nn.conv(features, outside, 1, bias=False),
+        norm_2=nn.batch_norm(outside),
+        **shortcut,
+    )
+
+
+def resnet50(sizes):
+    features = sizes["features"]
+    return nn.serial(
+        stem=nn.conv(sizes["image"][-1], features[0], 7, stride=2, padding=3, bias=False),
+        stem_norm=nn.batch_norm(features[0]),
+        relu=jax.nn.relu,
+        stem_pool=nn.max_pool(3, stride=2, padding=1),
+        **{f"block_{i}": bottleneck(*block) for i, block in enumerate(bottlenecks(sizes))},
+        pool=nn.global_avg_pool(),
+        linear=nn.linear(4 * features[-1], sizes["classes"]),
+    )
+
+
 NETWORKS = {"mlp": mlp, "cnn": cnn, "resnet": resnet, "gpt": gpt, "lstm": lstm}
+NETWORKS |= {"vit": vit, "resnet50": resnet50}

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from benchmarks.suite.peers.layouts import tokens
 from benchmarks.suite.side import LEARNING_RATE, Side, compiled_side
 from benchmarks.suite.workloads import flatten, nest
 
@@ -197,14 +198,15 @@ class ResNet(nnx.Module):
 
 
 class Block(nnx.Module):
-    def __init__(self, dim, heads, rngs):
+    def __init__(self, dim, heads, rngs, causal=True):
+        self.causal = causal
         self.attn_norm = nnx.LayerNorm(dim, epsilon=1e-5, rngs=rngs)
         self.attn = nnx.MultiHeadAttention(heads, dim, decode=False, rngs=rngs)
         self.mlp_norm = nnx.LayerNorm(dim, epsilon=1e-5, rngs=rngs)
         self.mlp = Mlp((dim, 4 * dim, dim), rngs, nnx.gelu)
 
     def __call__(self, x):
-        x = x + self.attn(self.attn_norm(x), is_causal=True)
+        x = x + self.attn(self.attn_norm(x), is_causal=self.causal)
         return x + self.mlp(self.mlp_norm(x))
 
 
@@ -237,10 +239,31 @@ class Lstm(nnx.Module):
         return self.linear(y[:, -1])
 
 
+class Vit(nnx.Module):
+    def __init__(self, sizes, rngs):
+        dim, self.length, self.number = sizes["dim"], tokens(sizes), sizes["blocks"]
+        window = (sizes["patch"], sizes["patch"])
+        channels = sizes["image"][-1]
+        self.patches = nnx.Conv(channels, dim, window, window, padding="VALID", rngs=rngs)
+        self.positions = nnx.Embed(self.length, dim, rngs=rngs)
+        for i in range(self.number):
+            setattr(self, f"block_{i}", Block(dim, sizes["heads"], rngs, causal=False))
+        self.norm = nnx.LayerNorm(dim, epsilon=1e-5, rngs=rngs)
+        self.head = nnx.Linear(dim, sizes["classes"], rngs=rngs)
+
+    def __call__(self, x):
+        h = self.patches(x)
+        h = h.reshape(h.shape[0], self.length, -1) + self.positions(jnp.arange(self.length))
+        for i in range(self.number):
+            h = getattr(self, f"block_{i}")(h)
+        return self.head(self.norm(h).mean(1))
+
+
 NETWORKS = {
     "mlp": lambda sizes, rngs: Mlp(sizes["widths"], rngs),
     "cnn": Cnn,
     "resnet": ResNet,
     "gpt": Gpt,
     "lstm": Lstm,
+    "vit": Vit,
 }

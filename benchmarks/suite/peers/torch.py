@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from benchmarks.suite.peers.layouts import flat_image, out_first, out_last
+from benchmarks.suite.peers.layouts import bottlenecks, flat_image, out_first, out_last, tokens
 from benchmarks.suite.side import LEARNING_RATE, Side
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
@@ -30,7 +30,7 @@ def side(network, way, weights, batch, sizes, laps):
     if network == "lstm":  # its second bias, which we do not have, stays zero
         model.lstm.bias_hh_l0.requires_grad_(False).zero_()
     model.to(device)
-    images = network in ("cnn", "resnet")
+    images = "image" in sizes
     if images:
         model.to(memory_format=torch.channels_last)
     inputs, labels = (torch.as_tensor(array, device=device) for array in batch)
@@ -180,24 +180,24 @@ class ResNet(nn.Sequential):
 
 
 class Attention(nn.Module):
-    def __init__(self, dim, heads):
+    def __init__(self, dim, heads, causal):
         super().__init__()
-        self.heads = heads
+        self.heads, self.causal = heads, causal
         self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
 
     def forward(self, x):
         batch, length, dim = x.shape
         parts = self.qkv(x).split(dim, 2)
         q, k, v = (y.view(batch, length, self.heads, -1).transpose(1, 2) for y in parts)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         return self.out(y.transpose(1, 2).contiguous().view(batch, length, dim))
 
 
 class Block(nn.Module):
-    def __init__(self, dim, heads):
+    def __init__(self, dim, heads, causal=True):
         super().__init__()
         self.attn_norm, self.mlp_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.attn = Attention(dim, heads)
+        self.attn = Attention(dim, heads, causal)
         self.mlp = Mlp((dim, 4 * dim, dim), lambda: nn.GELU(approximate="tanh"))
 
     def forward(self, x):
@@ -233,10 +233,66 @@ class Lstm(nn.Module):
         return self.linear(self.lstm(x)[0][:, -1])
 
 
+class Vit(nn.Module):
+    def __init__(self, sizes):
+        super().__init__()
+        dim, patch = sizes["dim"], sizes["patch"]
+        self.patches = nn.Conv2d(sizes["image"][-1], dim, patch, patch)
+        self.positions = nn.Embedding(tokens(sizes), dim)
+        self.blocks = range(sizes["blocks"])
+        for i in self.blocks:
+            self.add_module(f"block_{i}", Block(dim, sizes["heads"], causal=False))
+        self.norm, self.head = nn.LayerNorm(dim), nn.Linear(dim, sizes["classes"])
+
+    def forward(self, x):
+        h = self.patches(x).flatten(2).mT + self.positions.weight
+        for i in self.blocks:
+            h = self.get_submodule(f"block_{i}")(h)
+        return self.head(self.norm(h).mean(1))
+
+
+class Bottleneck(nn.Module):
+    def __init__(self, inside, features, stride):
+        super().__init__()
+        outside = 4 * features
+        self.conv_0, self.norm_0 = conv(inside, features, 1), nn.BatchNorm2d(features)
+        self.conv_1, self.norm_1 = conv(features, features, 3, stride), nn.BatchNorm2d(features)
+        self.conv_2, self.norm_2 = conv(features, outside, 1), nn.BatchNorm2d(outside)
+        self.changes = inside != outside
+        if self.changes:
+            self.shortcut = conv(inside, outside, 1, stride)
+            self.shortcut_norm = nn.BatchNorm2d(outside)
+
+    def forward(self, x):
+        h = F.relu(self.norm_0(self.conv_0(x)))
+        h = F.relu(self.norm_1(self.conv_1(h)))
+        h = self.norm_2(self.conv_2(h))
+        if self.changes:
+            x = self.shortcut_norm(self.shortcut(x))
+        return F.relu(x + h)
+
+
+class ResNet50(nn.Sequential):
+    def __init__(self, sizes):
+        super().__init__()
+        features = sizes["features"]
+        self.stem = conv(sizes["image"][-1], features[0], 7, 2)
+        self.stem_norm = nn.BatchNorm2d(features[0])
+        self.relu = nn.ReLU()
+        self.stem_pool = nn.MaxPool2d(3, 2, 1)
+        for i, block in enumerate(bottlenecks(sizes)):
+            self.add_module(f"block_{i}", Bottleneck(*block))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
+        self.linear = nn.Linear(4 * features[-1], sizes["classes"])
+
+
 NETWORKS = {
     "mlp": lambda sizes: Mlp(sizes["widths"]),
     "cnn": Cnn,
     "resnet": ResNet,
     "gpt": Gpt,
     "lstm": Lstm,
+    "vit": Vit,
+    "resnet50": ResNet50,
 }
