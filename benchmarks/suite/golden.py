@@ -111,7 +111,8 @@ def _collectives(workload) -> int:
     sizes = {**workload.smoke, "batch": devices}
     step, state, batch = _step(workload, sizes)
     whole, split = NamedSharding(mesh, P()), NamedSharding(mesh, P("data"))
-    shardings = jax.tree.map(lambda _: whole, state), (split, split)
     batch = jax.tree.map(np.asarray, batch)
+    of_batch = jax.tree.map(lambda a: whole if len(a) % devices else split, batch)
+    shardings = jax.tree.map(lambda _: whole, state), of_batch
     text = jax.jit(step, in_shardings=shardings).lower(state, batch).compile().as_text() or ""
     return collectives(text).total()

@@ -131,7 +131,7 @@ def prepare(workload: Workload, sizes, folder: Path, backend: str) -> None:
     weights = workloads.weights(nnjax.shapes(workload.network, sizes))
     x, labels = workloads.batch(workload, sizes)
     stored = {f"weights/{path}": weight for path, weight in weights.items()}
-    arrays: dict[str, Any] = {"inputs": x, "labels": labels, **stored}
+    arrays: dict[str, Any] = {**workloads.numbered("inputs", x), "labels": labels, **stored}
     np.savez(folder / "start.npz", **arrays)
     settings = {"network": workload.network, "sizes": dict(sizes), "backend": backend}
     (folder / "settings.json").write_text(json.dumps(settings))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.clock import Laps
+from benchmarks.suite.workloads import Batch
 
 LEARNING_RATE = 1e-3  # Adam, everywhere
 
@@ -15,7 +16,7 @@ LEARNING_RATE = 1e-3  # Adam, everywhere
 class Side:
     """Calls return at once, with something to ``wait`` for; arrays that are compared are NumPy's.
 
-    gradients: of the mean cross entropy of the batch, in training mode, by nnjax's paths.
+    gradients: of the mean loss of the batch, in training mode, by nnjax's paths.
     parts: seconds of init, and of what comes before the first step is done.
     temporaries: bytes of the compiled step beside its inputs and outputs, where known.
     """
@@ -33,11 +34,12 @@ def jax_side(
     forward: Callable[[Any, Any, Any, bool], tuple[Any, Any]],
     params: Any,
     state: Any,
-    batch: tuple[np.ndarray, np.ndarray],
+    batch: Batch,
     by_path: Callable[[Any], Mapping[str, Any]],
     laps: Laps,
+    loss: str = "cross_entropy",
 ) -> Side:
-    """A network that is a pure function: ``forward(params, state, x, train) -> (logits, state)``.
+    """A network that is a pure function: ``forward(params, state, x, train) -> (outputs, state)``.
 
     The step is jitted and takes over the memory of its old state, the quickest form that every
     functional library allows. ``by_path`` turns a tree like params into nnjax's paths.
@@ -49,9 +51,8 @@ def jax_side(
     opt_state = jax.jit(optimizer.init)(params)
 
     def objective(params, state, x, labels):
-        logits, state = forward(params, state, x, True)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return losses.mean(), state
+        outputs, state = forward(params, state, x, True)
+        return mean_loss(loss, outputs, labels), state
 
     def step(carried, x, labels):
         params, state, opt_state = carried
@@ -64,6 +65,14 @@ def jax_side(
         return forward(params, state, x, False)[0]
 
     return compiled_side(step, infer, objective, (params, state, opt_state), batch, by_path, laps)
+
+
+def mean_loss(kind: str, outputs, labels):
+    import optax
+
+    if kind == "squared_error":
+        return ((outputs - labels) ** 2).mean()
+    return optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean()
 
 
 def compiled_side(step, infer, objective, carried, batch, by_path, laps: Laps) -> Side:

@@ -27,13 +27,15 @@ def main(peer: str, folder: Path) -> None:
 
     from benchmarks import clock
     from benchmarks.suite import peers
+    from benchmarks.suite.workloads import unnumbered
 
     settings = json.loads((folder / "settings.json").read_text())
     sizes = {name: tuple(v) if isinstance(v, list) else v for name, v in settings["sizes"].items()}
     kept = np.load(folder / "start.npz")
     weights = {k.removeprefix("weights/"): v for k, v in kept.items() if k.startswith("weights/")}
-    batch = kept["inputs"], kept["labels"]
+    batch = unnumbered("inputs", kept), kept["labels"]
     module = peers.load(peer)
+    peers.check(peer, settings["network"])
     check_backend(settings["backend"], peers.PEERS[peer].module)
     imported = time.perf_counter() - START
 

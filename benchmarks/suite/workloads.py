@@ -13,13 +13,17 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """A network, its sizes (``batch`` is one of them) and what a step's work is counted in."""
+    """A network, its sizes (``batch`` is one of them) and what a step's work is counted in.
+
+    loss: "cross_entropy" or "squared_error", a property of the network.
+    """
 
     network: str
     about: str
     sizes: Mapping[str, Any]
     smoke: Mapping[str, Any]  # the same network, small enough to compile in seconds
     unit: str = "examples"
+    loss: str = "cross_entropy"
 
 
 WORKLOADS: dict[str, Workload] = {
@@ -60,12 +64,25 @@ WORKLOADS: dict[str, Workload] = {
         {"features": 256, "length": 128, "classes": 10, "batch": 64},
         {"features": 8, "length": 5, "classes": 4, "batch": 3},
     ),
+    "gcn": Workload(
+        "gcn",
+        "graph convolutions 1433-16-7 on a graph of Cora's size: 2708 nodes, 10556 edges",
+        {"widths": (1433, 16, 7), "edges": 10556, "batch": 2708},
+        {"widths": (8, 4, 3), "edges": 20, "batch": 12},
+        unit="nodes",
+    ),
 }
 
 
-def batch(workload: Workload, sizes: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and integer labels."""
+Batch = tuple[Any, np.ndarray]  # inputs, an array or a tuple of arrays, and labels
+
+
+def batch(workload: Workload, sizes: Mapping[str, Any]) -> Batch:
+    """Inputs and labels; these are integers, except for a squared error."""
     rng, rows = np.random.default_rng(1), sizes["batch"]
+    if workload.network == "gcn":
+        x = graph(rng, rows, sizes["widths"][0], sizes["edges"])
+        return x, rng.integers(0, sizes["widths"][-1], rows, np.int32)
     if workload.network == "gpt":
         text = rng.integers(0, sizes["vocabulary"], (rows, sizes["length"] + 1), np.int32)
         return text[:, :-1], text[:, 1:]
@@ -80,9 +97,23 @@ def batch(workload: Workload, sizes: Mapping[str, Any]) -> tuple[np.ndarray, np.
     return x, rng.integers(0, classes, rows, np.int32)
 
 
+def graph(rng, nodes: int, features: int, edges: int) -> tuple[np.ndarray, ...]:
+    """Nodes [N, D], each the mean of some 18 words; senders and receivers [E], pairs both ways."""
+    words = (rng.random((nodes, features)) < min(18, features / 2) / features).astype(np.float32)
+    above = np.stack(np.triu_indices(nodes, 1))
+    pairs = above[:, rng.choice(above.shape[1], edges // 2, replace=False)].astype(np.int32)
+    senders, receivers = np.concatenate([pairs, pairs[::-1]], 1)
+    return words / np.maximum(words.sum(1, keepdims=True), 1), senders, receivers
+
+
 def work(workload: Workload, sizes: Mapping[str, Any]) -> int:
-    """Examples or tokens in a step."""
+    """Examples, nodes or tokens in a step."""
     return sizes["batch"] * (sizes["length"] if workload.unit == "tokens" else 1)
+
+
+def loss(network: str) -> str:
+    """What the network is trained by."""
+    return next(w.loss for w in WORKLOADS.values() if w.network == network)
 
 
 def weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -102,6 +133,20 @@ def weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
         return number / np.float32(np.sqrt(np.prod(shape[:-1])))
 
     return {path: draw(path, shape) for path, shape in shapes.items()}
+
+
+def numbered(name: str, value: Any) -> dict[str, np.ndarray]:
+    """Arrays under ``name_0``, ``name_1``, ... if value is a tuple of them; one under ``name``."""
+    if isinstance(value, tuple):
+        return {f"{name}_{i}": np.asarray(part) for i, part in enumerate(value)}
+    return {name: np.asarray(value)}
+
+
+def unnumbered(name: str, kept: Mapping[str, np.ndarray]) -> Any:
+    """Undo ``numbered``."""
+    if name in kept:
+        return kept[name]
+    return tuple(kept[f"{name}_{i}"] for i in range(sum(k.startswith(f"{name}_") for k in kept)))
 
 
 def nest(flat: Mapping[str, Any], separator: str = "/") -> dict[str, Any]:

@@ -16,8 +16,6 @@ GATES = "lstm/gates"
 
 
 def side(network, way, weights, batch, sizes, laps):
-    if network not in NETWORKS:
-        raise ValueError(f"{network}: blox has no attention layer")
     graph = bx.Graph("root")
     rng = bx.Rng(graph.child("rng"))
     model = NETWORKS[network](graph.child("net"), rng, sizes)

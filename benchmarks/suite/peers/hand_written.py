@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from benchmarks.suite.peers.formulas import propagate
 from benchmarks.suite.side import jax_side
-from benchmarks.suite.workloads import flatten, nest
+from benchmarks.suite.workloads import flatten, loss, nest
 
 
 def side(network, way, weights, batch, sizes, laps):
@@ -23,7 +24,7 @@ def side(network, way, weights, batch, sizes, laps):
     }
     function = NETWORKS[network]
     forward = lambda params, state, x, train: function(params, state, x, train, sizes)
-    return jax_side(forward, params, state, batch, flatten, laps)
+    return jax_side(forward, params, state, batch, flatten, laps, loss(network))
 
 
 def _norms(tree, prefix=""):
@@ -144,4 +145,17 @@ def lstm(params, state, x, train, sizes):
     return linear(params["linear"], h), state
 
 
-NETWORKS = {"mlp": mlp, "cnn": cnn, "resnet": resnet, "gpt": gpt, "lstm": lstm}
+def gcn(params, state, x, train, sizes):
+    nodes, *edges = x
+    convolve = lambda p, h: propagate(h @ p["kernel"], *edges) + p["bias"]
+    return convolve(params["conv_1"], jax.nn.relu(convolve(params["conv_0"], nodes))), state
+
+
+NETWORKS = {
+    "mlp": mlp,
+    "cnn": cnn,
+    "resnet": resnet,
+    "gpt": gpt,
+    "lstm": lstm,
+    "gcn": gcn,
+}

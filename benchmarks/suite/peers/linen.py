@@ -12,15 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from benchmarks.suite.peers.formulas import propagate
 from benchmarks.suite.side import jax_side
-from benchmarks.suite.workloads import flatten, nest
+from benchmarks.suite.workloads import flatten, loss, nest
 
 GATES = "ifgo"  # a kernel each for input and for state, which the optimized cell concatenates
 
 
 def side(network, way, weights, batch, sizes, laps):
     model = NETWORKS[network](sizes)
-    variables: Any = model.init(jax.random.key(0), jnp.asarray(batch[0][:1]), train=False)
+    example = jax.tree.map(lambda a: jnp.asarray(a[:1]), batch[0])
+    variables: Any = model.init(jax.random.key(0), example, train=False)
     params = jax.device_put(to_linen(weights, flatten(variables["params"])))
 
     def forward(params, state, x, train):
@@ -32,7 +34,7 @@ def side(network, way, weights, batch, sizes, laps):
 
     state = variables.get("batch_stats", {})
     by_path = lambda tree: from_linen(tree, weights)
-    return jax_side(forward, params, state, batch, by_path, laps)
+    return jax_side(forward, params, state, batch, by_path, laps, loss(network))
 
 
 def to_linen(weights, theirs):
@@ -171,10 +173,33 @@ class Lstm(nn.Module):
         return nn.Dense(self.classes, name="linear")(y[:, -1])
 
 
+class GraphConv(nn.Module):
+    features: int
+
+    @nn.compact
+    def __call__(self, x, senders, receivers):
+        shape = x.shape[-1], self.features
+        kernel: Any = self.param("kernel", nn.initializers.glorot_uniform(), shape)
+        bias: Any = self.param("bias", nn.initializers.zeros, shape[1:])
+        return propagate(x @ kernel, senders, receivers) + bias
+
+
+class Gcn(nn.Module):
+    hidden: int
+    classes: int
+
+    @nn.compact
+    def __call__(self, x, train):
+        nodes, *edges = x
+        h = nn.relu(GraphConv(self.hidden, name="conv_0")(nodes, *edges))
+        return GraphConv(self.classes, name="conv_1")(h, *edges)
+
+
 NETWORKS = {
     "mlp": lambda sizes: Mlp(sizes["widths"][1:]),
     "cnn": lambda sizes: Cnn(sizes["features"], sizes["hidden"], sizes["classes"]),
     "resnet": lambda sizes: ResNet(sizes["features"], sizes["classes"]),
     "gpt": lambda sizes: Gpt(**{k: v for k, v in sizes.items() if k != "batch"}),
     "lstm": lambda sizes: Lstm(sizes["features"], sizes["classes"]),
+    "gcn": lambda sizes: Gcn(*sizes["widths"][1:]),
 }

@@ -7,9 +7,12 @@ import optax
 
 import nnjax as nn
 from benchmarks.suite.side import LEARNING_RATE, compiled_side
-from benchmarks.suite.workloads import flatten, nest
+from benchmarks.suite.workloads import flatten, loss, nest
 
-LOSS = nn.losses.softmax_cross_entropy
+LOSSES = {
+    "cross_entropy": nn.losses.softmax_cross_entropy,
+    "squared_error": nn.losses.squared_error,
+}
 
 
 def side(network, way, weights, batch, sizes, laps):
@@ -17,8 +20,8 @@ def side(network, way, weights, batch, sizes, laps):
     start = init()._replace(params=jax.device_put(nest(weights)))
 
     def objective(params, state, x, labels):
-        logits, state = model.apply(params, state, x, train=True)
-        return LOSS(logits, labels).mean(), state
+        outputs, state = model.apply(params, state, x, train=True)
+        return LOSSES[loss(network)](outputs, labels).mean(), state
 
     def train(carried, x, labels):
         carried, values = step(carried, (x, labels))
@@ -32,7 +35,7 @@ def training(network: str, sizes):
     """The model, its train step, and what makes the step's first state."""
     model, optimizer = NETWORKS[network](sizes), optax.adam(LEARNING_RATE)
     init = lambda: nn.train.init_state(model, optimizer, jax.random.key(0))
-    return model, nn.train.make_step(model, LOSS, optimizer), init
+    return model, nn.train.make_step(model, LOSSES[loss(network)], optimizer), init
 
 
 def shapes(network: str, sizes) -> dict[str, tuple[int, ...]]:
@@ -132,4 +135,21 @@ def lstm(sizes):
     )
 
 
-NETWORKS = {"mlp": mlp, "cnn": cnn, "resnet": resnet, "gpt": gpt, "lstm": lstm}
+def gcn(sizes):
+    inside, hidden, outside = sizes["widths"]
+
+    def forward(net, x):
+        nodes, *edges = x
+        return net.conv_1(jax.nn.relu(net.conv_0(nodes, *edges)), *edges)
+
+    return nn.compose(forward, conv_0=nn.gcn(inside, hidden), conv_1=nn.gcn(hidden, outside))
+
+
+NETWORKS = {
+    "mlp": mlp,
+    "cnn": cnn,
+    "resnet": resnet,
+    "gpt": gpt,
+    "lstm": lstm,
+    "gcn": gcn,
+}

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from benchmarks.suite.peers.formulas import propagate
 from benchmarks.suite.side import LEARNING_RATE, Side, compiled_side
 from benchmarks.suite.workloads import flatten, nest
 
@@ -237,10 +238,28 @@ class Lstm(nnx.Module):
         return self.linear(y[:, -1])
 
 
+class GraphConv(nnx.Linear):
+    def __call__(self, inputs, senders, receivers):
+        bias: Any = self.bias
+        return propagate(inputs @ self.kernel[...], senders, receivers) + bias[...]
+
+
+class Gcn(nnx.Module):
+    def __init__(self, sizes, rngs):
+        inside, hidden, classes = sizes["widths"]
+        self.conv_0 = GraphConv(inside, hidden, rngs=rngs)
+        self.conv_1 = GraphConv(hidden, classes, rngs=rngs)
+
+    def __call__(self, x):
+        nodes, *edges = x
+        return self.conv_1(nnx.relu(self.conv_0(nodes, *edges)), *edges)
+
+
 NETWORKS = {
     "mlp": lambda sizes, rngs: Mlp(sizes["widths"], rngs),
     "cnn": Cnn,
     "resnet": ResNet,
     "gpt": Gpt,
     "lstm": Lstm,
+    "gcn": Gcn,
 }

@@ -16,10 +16,15 @@ from torch.nn import functional as F
 
 from benchmarks.suite.peers.layouts import flat_image, out_first, out_last
 from benchmarks.suite.side import LEARNING_RATE, Side
+from benchmarks.suite.workloads import loss as loss_of
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
 LSTM = {"kernel": "weight_ih_l0", "recurrent": "weight_hh_l0", "bias": "bias_ih_l0"}
 HEADS = ("query", "key", "value")
+LOSSES = {
+    "cross_entropy": lambda y, labels: F.cross_entropy(y.flatten(0, -2), labels.flatten()),
+    "squared_error": F.mse_loss,
+}
 
 
 def side(network, way, weights, batch, sizes, laps):
@@ -33,10 +38,9 @@ def side(network, way, weights, batch, sizes, laps):
     images = network in ("cnn", "resnet")
     if images:
         model.to(memory_format=torch.channels_last)
-    inputs, labels = (torch.as_tensor(array, device=device) for array in batch)
+    inputs, labels = tensors(batch, device)
     # NHWC in memory as NCHW in shape is what PyTorch calls channels last
-    x = inputs.permute(0, 3, 1, 2) if images else inputs.long() if network == "gpt" else inputs
-    labels = labels.long()
+    x: Any = inputs.permute(0, 3, 1, 2) if images else inputs
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
     start = {name: value.clone() for name, value in model.state_dict().items()}
     call = torch.compile(model) if way == "compile" else model
@@ -49,8 +53,7 @@ def side(network, way, weights, batch, sizes, laps):
     def backward():
         mode(True)
         optimizer.zero_grad(set_to_none=True)
-        logits = call(x)
-        loss = F.cross_entropy(logits.flatten(0, -2), labels.flatten())
+        loss = LOSSES[loss_of(network)](call(x), labels)
         loss.backward()
         return loss
 
@@ -85,6 +88,14 @@ def side(network, way, weights, batch, sizes, laps):
         loss_and_gradients=loss_and_gradients,
         parts=laps.parts,
     )
+
+
+def tensors(arrays, device) -> Any:
+    """Of an array or a tuple of them; PyTorch counts in int64."""
+    if isinstance(arrays, tuple):
+        return tuple(tensors(array, device) for array in arrays)
+    found = torch.as_tensor(arrays, device=device)
+    return found if found.is_floating_point() else found.long()
 
 
 def load(model, weights, sizes):
@@ -233,10 +244,32 @@ class Lstm(nn.Module):
         return self.linear(self.lstm(x)[0][:, -1])
 
 
+class GraphConv(nn.Linear):
+    def forward(self, x, senders, receivers):
+        """``D^(-1/2) (A + I) D^(-1/2) x W + b``: x [N, in] -> [N, out]."""
+        x = F.linear(x, self.weight)
+        ones = x.new_ones(len(receivers))
+        scale = x.new_ones(len(x)).index_add_(0, receivers, ones).rsqrt()[:, None]
+        x = scale * x
+        return scale * x.index_add(0, receivers, x[senders]) + self.bias
+
+
+class Gcn(nn.Module):
+    def __init__(self, sizes):
+        super().__init__()
+        inside, hidden, classes = sizes["widths"]
+        self.conv_0, self.conv_1 = GraphConv(inside, hidden), GraphConv(hidden, classes)
+
+    def forward(self, x):
+        nodes, *edges = x
+        return self.conv_1(F.relu(self.conv_0(nodes, *edges)), *edges)
+
+
 NETWORKS = {
     "mlp": lambda sizes: Mlp(sizes["widths"]),
     "cnn": Cnn,
     "resnet": ResNet,
     "gpt": Gpt,
     "lstm": Lstm,
+    "gcn": Gcn,
 }
