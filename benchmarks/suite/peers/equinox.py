@@ -288,24 +288,23 @@ class Lstm(eqx.Module):
         return self.linear(h), state
 
 
-class GraphConv(eqx.nn.Linear):
-    def __call__(self, x, senders, receivers):
-        return propagate(x @ self.weight.T, senders, receivers) + self.bias
+def convolve(linear: Any, x, edges):
+    return propagate(x @ linear.weight.T, *edges) + linear.bias
 
 
 class Gcn(eqx.Module):
-    conv_0: GraphConv
-    conv_1: GraphConv
+    conv_0: eqx.nn.Linear
+    conv_1: eqx.nn.Linear
 
     def __init__(self, sizes, key):
         inside, hidden, classes = sizes["widths"]
         key_0, key_1 = jax.random.split(key)
-        self.conv_0 = GraphConv(inside, hidden, key=key_0)
-        self.conv_1 = GraphConv(hidden, classes, key=key_1)
+        self.conv_0 = eqx.nn.Linear(inside, hidden, key=key_0)
+        self.conv_1 = eqx.nn.Linear(hidden, classes, key=key_1)
 
     def __call__(self, x, state):
         nodes, *edges = x
-        return self.conv_1(jax.nn.relu(self.conv_0(nodes, *edges)), *edges), state
+        return convolve(self.conv_1, jax.nn.relu(convolve(self.conv_0, nodes, edges)), edges), state
 
 
 NETWORKS = {"mlp": Mlp, "cnn": Cnn, "resnet": ResNet, "gpt": Gpt, "lstm": Lstm, "gcn": Gcn}

@@ -238,21 +238,19 @@ class Lstm(nnx.Module):
         return self.linear(y[:, -1])
 
 
-class GraphConv(nnx.Linear):
-    def __call__(self, inputs, senders, receivers):
-        bias: Any = self.bias
-        return propagate(inputs @ self.kernel[...], senders, receivers) + bias[...]
+def convolve(linear: Any, x, edges):
+    return propagate(x @ linear.kernel[...], *edges) + linear.bias[...]
 
 
 class Gcn(nnx.Module):
     def __init__(self, sizes, rngs):
         inside, hidden, classes = sizes["widths"]
-        self.conv_0 = GraphConv(inside, hidden, rngs=rngs)
-        self.conv_1 = GraphConv(hidden, classes, rngs=rngs)
+        self.conv_0 = nnx.Linear(inside, hidden, rngs=rngs)
+        self.conv_1 = nnx.Linear(hidden, classes, rngs=rngs)
 
     def __call__(self, x):
         nodes, *edges = x
-        return self.conv_1(nnx.relu(self.conv_0(nodes, *edges)), *edges)
+        return convolve(self.conv_1, nnx.relu(convolve(self.conv_0, nodes, edges)), edges)
 
 
 NETWORKS = {
