@@ -53,8 +53,13 @@ GPUS = {
 
 def compile_all(suite: str, target: str, names: list[str]) -> dict[str, dict[str, Any]]:
     """The figures of each workload, or ``{"error": ...}``; each in a process of its own."""
+    from benchmarks.suite.workloads import WORKLOADS
+
     found = {}
     for name in names:
+        if not WORKLOADS[name].loss:
+            found[name] = {"error": "no train step"}
+            continue
         command = [sys.executable, "-m", "benchmarks.suite.ahead", suite, target, name]
         done = subprocess.run(
             command, env=os.environ | ENVIRONMENT, capture_output=True, text=True, cwd=clock.ROOT

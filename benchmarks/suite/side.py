@@ -16,17 +16,19 @@ LEARNING_RATE = 1e-3  # Adam, everywhere
 class Side:
     """Calls return at once, with something to ``wait`` for; arrays that are compared are NumPy's.
 
+    outputs: an array, or a tuple of them.
     gradients: of the mean loss of the batch, in training mode, by nnjax's paths.
     parts: seconds of init, and of what comes before the first step is done.
     temporaries: bytes of the compiled step beside its inputs and outputs, where known.
+    A network that is not trained has neither ``train`` nor ``loss_and_gradients``.
     """
 
-    train: Callable[[], Any]
     infer: Callable[[], Any]
     wait: Callable[[Any], Any]
-    outputs: Callable[[], np.ndarray]
-    loss_and_gradients: Callable[[], tuple[float, dict[str, np.ndarray]]]
+    outputs: Callable[[], Any]
     parts: dict[str, float]
+    train: Callable[[], Any] | None = None
+    loss_and_gradients: Callable[[], tuple[float, dict[str, np.ndarray]]] | None = None
     temporaries: int | None = None
 
 
@@ -47,6 +49,11 @@ def jax_side(
     import jax
     import optax
 
+    def infer(params, state, x):
+        return forward(params, state, x, False)[0]
+
+    if not loss:
+        return inference_side(infer, (params, state), batch[0], laps)
     optimizer = optax.adam(LEARNING_RATE)
     opt_state = jax.jit(optimizer.init)(params)
 
@@ -61,9 +68,6 @@ def jax_side(
         updates, opt_state = optimizer.update(grads, opt_state, params)
         return (optax.apply_updates(params, updates), state, opt_state), loss
 
-    def infer(params, state, x):
-        return forward(params, state, x, False)[0]
-
     return compiled_side(step, infer, objective, (params, state, opt_state), batch, by_path, laps)
 
 
@@ -73,6 +77,26 @@ def mean_loss(kind: str, outputs, labels):
     if kind == "squared_error":
         return ((outputs - labels) ** 2).mean()
     return optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean()
+
+
+def inference_side(infer, start, x, laps: Laps) -> Side:
+    """``infer(*start, x)``, jitted; nothing is trained."""
+    import jax
+
+    start, x = jax.device_put((start, x))
+    traced = jax.jit(infer)
+    laps.mark("init")
+    program = traced.trace(*start, x)
+    laps.mark("trace")
+    memory = program.lower().compile().memory_analysis()
+    laps.mark("compile")
+    return Side(
+        infer=lambda: traced(*start, x),
+        wait=jax.block_until_ready,
+        outputs=lambda: jax.device_get(traced(*start, x)),
+        parts=laps.parts,
+        temporaries=None if memory is None else memory.temp_size_in_bytes,
+    )
 
 
 def compiled_side(step, infer, objective, carried, batch, by_path, laps: Laps) -> Side:

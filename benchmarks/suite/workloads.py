@@ -15,7 +15,8 @@ import numpy as np
 class Workload:
     """A network, its sizes (``batch`` is one of them) and what a step's work is counted in.
 
-    loss: "cross_entropy" or "squared_error", a property of the network.
+    loss: "cross_entropy", "squared_error", or "" where only inference is timed; a property of the
+        network.
     """
 
     network: str
@@ -71,6 +72,23 @@ WORKLOADS: dict[str, Workload] = {
         {"widths": (8, 4, 3), "edges": 20, "batch": 12},
         unit="nodes",
     ),
+    "decode": Workload(
+        "decode",
+        "the gpt, 64 tokens written one by one after a prompt of 64, with a cache, batch 8",
+        {"vocabulary": 65, "blocks": 6, "dim": 384, "heads": 6, "length": 128, "prompt": 64}
+        | {"batch": 8},
+        {
+            "vocabulary": 11,
+            "blocks": 2,
+            "dim": 16,
+            "heads": 2,
+            "length": 8,
+            "prompt": 3,
+            "batch": 2,
+        },
+        unit="tokens",
+        loss="",
+    ),
 }
 
 
@@ -80,6 +98,9 @@ Batch = tuple[Any, np.ndarray]  # inputs, an array or a tuple of arrays, and lab
 def batch(workload: Workload, sizes: Mapping[str, Any]) -> Batch:
     """Inputs and labels; these are integers, except for a squared error."""
     rng, rows = np.random.default_rng(1), sizes["batch"]
+    if workload.network == "decode":  # nothing to compare with
+        prompt = rng.integers(0, sizes["vocabulary"], (rows, sizes["prompt"]), np.int32)
+        return prompt, prompt[:, :0]
     if workload.network == "gcn":
         x = graph(rng, rows, sizes["widths"][0], sizes["edges"])
         return x, rng.integers(0, sizes["widths"][-1], rows, np.int32)
@@ -107,12 +128,13 @@ def graph(rng, nodes: int, features: int, edges: int) -> tuple[np.ndarray, ...]:
 
 
 def work(workload: Workload, sizes: Mapping[str, Any]) -> int:
-    """Examples, nodes or tokens in a step."""
-    return sizes["batch"] * (sizes["length"] if workload.unit == "tokens" else 1)
+    """Examples, nodes or tokens in a step; a prompt's do not count."""
+    tokens = sizes["length"] - sizes.get("prompt", 0) if workload.unit == "tokens" else 1
+    return sizes["batch"] * tokens
 
 
 def loss(network: str) -> str:
-    """What the network is trained by."""
+    """What the network is trained by, "" if it is not."""
     return next(w.loss for w in WORKLOADS.values() if w.network == network)
 
 

@@ -179,7 +179,7 @@ def test_golden_figures_tell_what_has_grown():
 
 def test_golden_counts_of_the_mlp():
     stored = json.loads(golden.FILE.read_text())["workloads"]
-    assert set(stored) == set(WORKLOADS)
+    assert set(stored) == {name for name, workload in WORKLOADS.items() if workload.loss}
     figures = golden.count("mlp")
     same = ("gflop", "equations", "random_draws", "compilations", "collectives")
     assert {k: figures[k] for k in same} == {k: stored["mlp"][k] for k in same}

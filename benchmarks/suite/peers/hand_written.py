@@ -151,6 +151,55 @@ def gcn(params, state, x, train, sizes):
     return convolve(params["conv_1"], jax.nn.relu(convolve(params["conv_0"], nodes))), state
 
 
+def decode(params, state, x, train, sizes):
+    """A prompt x [B, P] -> the logits of the last step [B, V] and the tokens [B, N]."""
+    length, heads, dim = sizes["length"], sizes["heads"], sizes["dim"]
+    shape = len(x), heads, length, dim // heads
+    empty = [(jnp.zeros(shape), jnp.zeros(shape)) for _ in range(sizes["blocks"])]
+
+    def read(ids, caches, start):  # ids [B, T] at the positions from start on
+        table = params["positions"]["table"]["embedding"]
+        h = params["embed"]["embedding"][ids]
+        h = h + lax.dynamic_slice_in_dim(table, start, ids.shape[1])
+        new = []
+        for i, cache in enumerate(caches):
+            p = params[f"block_{i}"]
+            y, cache = cached_attention(p["attn"], layer_norm(p["attn_norm"], h), cache, start)
+            h = h + y
+            hidden = jax.nn.gelu(linear(p["mlp"]["linear_0"], layer_norm(p["mlp_norm"], h)))
+            h = h + linear(p["mlp"]["linear_1"], hidden)
+            new.append(cache)
+        return linear(params["head"], layer_norm(params["norm"], h[:, -1])), new
+
+    def step(carry, position):
+        logits, caches = carry
+        token = jnp.argmax(logits, -1)
+        return read(token[:, None], caches, position), token
+
+    carry = read(x, empty, 0)
+    (logits, _), tokens = lax.scan(step, carry, jnp.arange(sizes["prompt"], length))
+    return (logits, tokens.T), state
+
+
+def cached_attention(p, x, cache, start):
+    """x [B, T, D], cache: keys and values [B, H, S, d], those of x to be written at start."""
+    batch, steps, dim = x.shape
+    heads, length = cache[0].shape[1:3]
+    q, k, v = (
+        linear(p[name], x).reshape(batch, steps, heads, -1).swapaxes(1, 2)
+        for name in ("query", "key", "value")
+    )
+    keys, values = (
+        lax.dynamic_update_slice(old, new, (0, 0, start, 0))
+        for old, new in zip(cache, (k, v), strict=True)
+    )
+    scores = jnp.einsum("bhtd,bhsd->bhts", q, keys) / np.sqrt(q.shape[-1]).astype(np.float32)
+    seen = jnp.arange(length) <= start + jnp.arange(steps)[:, None]
+    weights = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf))
+    y = jnp.einsum("bhts,bhsd->bthd", weights, values)
+    return linear(p["out"], y.reshape(batch, steps, dim)), (keys, values)
+
+
 NETWORKS = {
     "mlp": mlp,
     "cnn": cnn,
@@ -158,4 +207,5 @@ NETWORKS = {
     "gpt": gpt,
     "lstm": lstm,
     "gcn": gcn,
+    "decode": decode,
 }

@@ -6,7 +6,7 @@ import jax
 import optax
 
 import nnjax as nn
-from benchmarks.suite.side import LEARNING_RATE, compiled_side
+from benchmarks.suite.side import LEARNING_RATE, compiled_side, inference_side
 from benchmarks.suite.workloads import flatten, loss, nest
 
 LOSSES = {
@@ -16,6 +16,10 @@ LOSSES = {
 
 
 def side(network, way, weights, batch, sizes, laps):
+    if not loss(network):
+        model = NETWORKS[network](sizes)
+        kept = nest(weights), model.init(jax.random.key(0))[1]
+        return inference_side(lambda p, s, x: model.apply(p, s, x)[0], kept, batch[0], laps)
     model, step, init = training(network, sizes)
     start = init()._replace(params=jax.device_put(nest(weights)))
 
@@ -145,6 +149,27 @@ def gcn(sizes):
     return nn.compose(forward, conv_0=nn.gcn(inside, hidden), conv_1=nn.gcn(hidden, outside))
 
 
+def decode(sizes):
+    """The gpt that writes on: a prompt -> the logits of the last step and the tokens [B, N]."""
+    model = nn.cached(gpt(sizes), sizes["length"], batch=sizes["batch"])
+
+    def apply(params, state, prompt, *, key=None, train=False):
+        read = lambda cache, ids: model.apply(params, cache, ids, decode=True)
+
+        def step(carry, _):
+            logits, cache = carry
+            token = logits[:, -1].argmax(-1)
+            logits, cache = read(cache, token[:, None])
+            return (logits, cache), token
+
+        logits, cache = read(state, prompt)
+        carry = logits[:, -1:], cache
+        (logits, _), tokens = jax.lax.scan(step, carry, None, sizes["length"] - sizes["prompt"])
+        return (logits[:, -1], tokens.T), state
+
+    return nn.Layer(model.init, apply, "decode")
+
+
 NETWORKS = {
     "mlp": mlp,
     "cnn": cnn,
@@ -152,4 +177,5 @@ NETWORKS = {
     "gpt": gpt,
     "lstm": lstm,
     "gcn": gcn,
+    "decode": decode,
 }

@@ -41,6 +41,8 @@ def side(network, way, weights, batch, sizes, laps):
     inputs, labels = tensors(batch, device)
     # NHWC in memory as NCHW in shape is what PyTorch calls channels last
     x: Any = inputs.permute(0, 3, 1, 2) if images else inputs
+    if not loss_of(network):
+        return inference_side(model, way, x, device, laps)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
     start = {name: value.clone() for name, value in model.state_dict().items()}
     call = torch.compile(model) if way == "compile" else model
@@ -83,11 +85,34 @@ def side(network, way, weights, batch, sizes, laps):
     return Side(
         train=train,
         infer=infer,
-        wait=lambda _: torch.cuda.synchronize() if device.type == "cuda" else None,
+        wait=lambda _: synchronize(device),
         outputs=lambda: at_start(infer).cpu().numpy(),
         loss_and_gradients=loss_and_gradients,
         parts=laps.parts,
     )
+
+
+def inference_side(model, way, x, device, laps):
+    """Nothing is trained.
+
+    Raises: ValueError, for another way than eager.
+    """
+    if way != "eager":
+        raise ValueError("decode: the loop over tokens is only written for eager PyTorch")
+    infer = torch.inference_mode()(lambda: model(x))
+    model.eval()
+    laps.mark("init")
+    return Side(
+        infer=infer,
+        wait=lambda _: synchronize(device),
+        outputs=lambda: tuple(part.cpu().numpy() for part in infer()),
+        parts=laps.parts,
+    )
+
+
+def synchronize(device):
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def tensors(arrays, device) -> Any:
@@ -264,6 +289,44 @@ class Gcn(nn.Module):
         return convolve(self.conv_1, F.relu(convolve(self.conv_0, nodes, *edges)), *edges)
 
 
+class Decoder(Gpt):
+    """Writes on: a prompt [B, P] -> the logits of the last step [B, V] and the tokens [B, N]."""
+
+    def __init__(self, sizes):
+        super().__init__(sizes)
+        self.length = sizes["length"]
+        self.kept = sizes["heads"], self.length, sizes["dim"] // sizes["heads"]
+
+    def forward(self, x):
+        empty = lambda: self.embed.weight.new_empty(len(x), *self.kept)
+        caches, tokens = [(empty(), empty()) for _ in self.blocks], []
+        logits = self.read(x, caches, 0)
+        for position in range(x.shape[1], self.length):
+            tokens.append(logits.argmax(-1, keepdim=True))
+            logits = self.read(tokens[-1], caches, position)
+        return logits, torch.cat(tokens, 1)
+
+    def read(self, ids, caches, start):
+        """Ids [B, T] at the positions from start on; their keys and values go to the caches."""
+        h = self.embed(ids) + self.positions.weight[start : start + ids.shape[1]]
+        for i, cache in zip(self.blocks, caches, strict=True):
+            block: Any = self.get_submodule(f"block_{i}")
+            h = h + cached_attention(block.attn, block.attn_norm(h), cache, start)
+            h = h + block.mlp(block.mlp_norm(h))
+        return self.head(self.norm(h[:, -1]))
+
+
+def cached_attention(attn, x, cache, start):
+    """x [B, T, D], cache: keys and values [B, H, S, d], those of x to be written at start."""
+    batch, steps, dim = x.shape
+    keys, values = (kept[:, :, : start + steps] for kept in cache)
+    parts = attn.qkv(x).split(dim, 2)
+    q, k, v = (y.view(batch, steps, attn.heads, -1).transpose(1, 2) for y in parts)
+    keys[:, :, start:], values[:, :, start:] = k, v
+    y = F.scaled_dot_product_attention(q, keys, values, is_causal=start == 0)
+    return attn.out(y.transpose(1, 2).reshape(batch, steps, dim))
+
+
 NETWORKS = {
     "mlp": lambda sizes: Mlp(sizes["widths"]),
     "cnn": Cnn,
@@ -271,4 +334,5 @@ NETWORKS = {
     "gpt": Gpt,
     "lstm": Lstm,
     "gcn": Gcn,
+    "decode": Decoder,
 }
