@@ -89,6 +89,13 @@ WORKLOADS: dict[str, Workload] = {
         unit="tokens",
         loss="",
     ),
+    "unet": Workload(
+        "unet",
+        "DDPM's U-Net in small: 32x32 images, 64-128-128 channels, a block a level, batch 16",
+        {"image": (32, 32, 3), "features": (64, 128, 128), "groups": 8, "batch": 16},
+        {"image": (8, 8, 3), "features": (8, 16, 16), "groups": 4, "batch": 2},
+        loss="squared_error",
+    ),
 }
 
 
@@ -107,6 +114,9 @@ def batch(workload: Workload, sizes: Mapping[str, Any]) -> Batch:
     if workload.network == "gpt":
         text = rng.integers(0, sizes["vocabulary"], (rows, sizes["length"] + 1), np.int32)
         return text[:, :-1], text[:, 1:]
+    if workload.network == "unet":  # the images, how far they are noised, and the noise
+        images, noise = rng.standard_normal((2, rows, *sizes["image"]), np.float32)
+        return (images, rng.integers(0, 1000, rows, np.int32)), noise
     shapes = {
         "mlp": lambda: sizes["widths"][:1],
         "cnn": lambda: sizes["image"],

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from benchmarks.suite.peers.formulas import propagate
+from benchmarks.suite.peers.formulas import doubled, propagate, waves
 from benchmarks.suite.side import jax_side
 from benchmarks.suite.workloads import flatten, loss, nest
 
@@ -200,6 +200,39 @@ def cached_attention(p, x, cache, start):
     return linear(p["out"], y.reshape(batch, steps, dim)), (keys, values)
 
 
+def unet(params, state, x, train, sizes):
+    images, times = x
+    groups, levels = sizes["groups"], range(len(sizes["features"]))
+    t = linear(params["time"]["linear_0"], waves(times, sizes["features"][0]))
+    t = jax.nn.silu(linear(params["time"]["linear_1"], jax.nn.silu(t)))
+
+    h, skips = conv(params["stem"], images), []
+    for i in levels:
+        h = residual_block(params[f"down_{i}"], h, t, groups)
+        skips.append(h)
+        if i < levels[-1]:
+            h = conv(params[f"shrink_{i}"], h, 2)
+    h = residual_block(params["middle"], h, t, groups)
+    for i in reversed(levels):
+        h = residual_block(params[f"up_{i}"], jnp.concatenate([h, skips[i]], -1), t, groups)
+        if i > 0:
+            h = conv(params[f"grow_{i}"], doubled(h))
+    return conv(params["head"], jax.nn.silu(group_norm(params["norm"], h, groups))), state
+
+
+def residual_block(p, x, t, groups):
+    h = conv(p["conv_0"], jax.nn.silu(group_norm(p["norm_0"], x, groups)))
+    h = h + linear(p["time"], t)[:, None, None]
+    h = conv(p["conv_1"], jax.nn.silu(group_norm(p["norm_1"], h, groups)))
+    return h + (conv(p["shortcut"], x) if "shortcut" in p else x)
+
+
+def group_norm(p, x, groups):
+    h = x.reshape(*x.shape[:3], groups, -1)
+    mean, var = h.mean((1, 2, 4), keepdims=True), h.var((1, 2, 4), keepdims=True)
+    return ((h - mean) * lax.rsqrt(var + 1e-5)).reshape(x.shape) * p["scale"] + p["bias"]
+
+
 NETWORKS = {
     "mlp": mlp,
     "cnn": cnn,
@@ -208,4 +241,5 @@ NETWORKS = {
     "lstm": lstm,
     "gcn": gcn,
     "decode": decode,
+    "unet": unet,
 }

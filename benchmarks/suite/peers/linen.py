@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from benchmarks.suite.peers.formulas import propagate
+from benchmarks.suite.peers.formulas import doubled, propagate, waves
 from benchmarks.suite.side import jax_side
 from benchmarks.suite.workloads import flatten, loss, nest
 
@@ -195,6 +195,52 @@ class Gcn(nn.Module):
         return GraphConv(self.classes, name="conv_1")(h, *edges)
 
 
+def group_norm(groups: int, name: str):
+    return nn.GroupNorm(groups, epsilon=1e-5, name=name)
+
+
+class ResidualBlock(nn.Module):
+    features: int
+    groups: int
+
+    @nn.compact
+    def __call__(self, x, t):
+        h = nn.silu(group_norm(self.groups, "norm_0")(x))
+        h = nn.Conv(self.features, (3, 3), name="conv_0")(h)
+        h = h + nn.Dense(self.features, name="time")(t)[:, None, None]
+        h = nn.silu(group_norm(self.groups, "norm_1")(h))
+        h = nn.Conv(self.features, (3, 3), name="conv_1")(h)
+        if x.shape[-1] != self.features:
+            x = nn.Conv(self.features, (1, 1), name="shortcut")(x)
+        return x + h
+
+
+class Unet(nn.Module):
+    features: Sequence[int]
+    groups: int
+
+    @nn.compact
+    def __call__(self, x, train):
+        images, times = x
+        first, levels = self.features[0], range(len(self.features))
+        hidden = 4 * first
+        t = nn.silu(Mlp((hidden, hidden), nn.silu, name="time")(waves(times, first), train))
+        h, skips = nn.Conv(first, (3, 3), name="stem")(images), []
+        for i, width in enumerate(self.features):
+            h = ResidualBlock(width, self.groups, name=f"down_{i}")(h, t)
+            skips.append(h)
+            if i < levels[-1]:
+                h = nn.Conv(width, (3, 3), 2, padding=1, name=f"shrink_{i}")(h)
+        h = ResidualBlock(self.features[-1], self.groups, name="middle")(h, t)
+        for i in reversed(levels):
+            width, h = self.features[i], jnp.concatenate([h, skips[i]], -1)
+            h = ResidualBlock(width, self.groups, name=f"up_{i}")(h, t)
+            if i > 0:
+                h = nn.Conv(width, (3, 3), name=f"grow_{i}")(doubled(h))
+        h = nn.silu(group_norm(self.groups, "norm")(h))
+        return nn.Conv(images.shape[-1], (3, 3), name="head")(h)
+
+
 NETWORKS = {
     "mlp": lambda sizes: Mlp(sizes["widths"][1:]),
     "cnn": lambda sizes: Cnn(sizes["features"], sizes["hidden"], sizes["classes"]),
@@ -202,4 +248,5 @@ NETWORKS = {
     "gpt": lambda sizes: Gpt(**{k: v for k, v in sizes.items() if k != "batch"}),
     "lstm": lambda sizes: Lstm(sizes["features"], sizes["classes"]),
     "gcn": lambda sizes: Gcn(*sizes["widths"][1:]),
+    "unet": lambda sizes: Unet(sizes["features"], sizes["groups"]),
 }

@@ -3,9 +3,11 @@
 import itertools
 
 import jax
+import jax.numpy as jnp
 import optax
 
 import nnjax as nn
+from benchmarks.suite.peers.formulas import waves
 from benchmarks.suite.side import LEARNING_RATE, compiled_side, inference_side
 from benchmarks.suite.workloads import flatten, loss, nest
 
@@ -170,6 +172,65 @@ def decode(sizes):
     return nn.Layer(model.init, apply, "decode")
 
 
+def unet(sizes):
+    features, groups = sizes["features"], sizes["groups"]
+    first, levels, hidden = features[0], range(len(features)), 4 * features[0]
+
+    def forward(net, x):
+        images, times = x
+        t = jax.nn.silu(net.time(waves(times, first)))
+        h, skips = net.stem(images), []
+        for i in levels:
+            h = net[f"down_{i}"](h, t)
+            skips.append(h)
+            if i < levels[-1]:
+                h = net[f"shrink_{i}"](h)
+        h = net.middle(h, t)
+        for i in reversed(levels):
+            h = net[f"up_{i}"](jnp.concatenate([h, skips[i]], -1), t)
+            if i > 0:
+                h = net[f"grow_{i}"](net.double(h))
+        return net.head(jax.nn.silu(net.norm(h)))
+
+    block = lambda inside, outside: residual_block(inside, outside, hidden, groups)
+    children = {}
+    for i, width in enumerate(features):
+        before, after = features[max(i - 1, 0)], features[min(i + 1, levels[-1])]
+        children |= {f"down_{i}": block(before, width), f"up_{i}": block(after + width, width)}
+        if i < levels[-1]:
+            children[f"shrink_{i}"] = nn.conv(width, width, 3, stride=2, padding=1)
+        if i > 0:
+            children[f"grow_{i}"] = nn.conv(width, width, 3)
+    return nn.compose(
+        forward,
+        time=nn.mlp(first, hidden, hidden, activation=jax.nn.silu),
+        stem=nn.conv(sizes["image"][-1], first, 3),
+        middle=block(features[-1], features[-1]),
+        double=nn.upsample(2),
+        norm=nn.group_norm(first, groups),
+        head=nn.conv(first, sizes["image"][-1], 3),
+        **children,
+    )
+
+
+def residual_block(inside, outside, times, groups):
+    def forward(net, x, t):
+        h = net.conv_0(jax.nn.silu(net.norm_0(x)))
+        h = h + net.time(t)[:, None, None]
+        h = net.conv_1(jax.nn.silu(net.norm_1(h)))
+        return h + (net.shortcut(x) if inside != outside else x)
+
+    return nn.compose(
+        forward,
+        norm_0=nn.group_norm(inside, groups),
+        conv_0=nn.conv(inside, outside, 3),
+        time=nn.linear(times, outside),
+        norm_1=nn.group_norm(outside, groups),
+        conv_1=nn.conv(outside, outside, 3),
+        **({"shortcut": nn.conv(inside, outside, 1)} if inside != outside else {}),
+    )
+
+
 NETWORKS = {
     "mlp": mlp,
     "cnn": cnn,
@@ -178,4 +239,5 @@ NETWORKS = {
     "lstm": lstm,
     "gcn": gcn,
     "decode": decode,
+    "unet": unet,
 }

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.suite.peers.layouts import flat_image, out_first, out_last
+from benchmarks.suite.peers.torch_unet import Unet
 from benchmarks.suite.side import LEARNING_RATE, Side
 from benchmarks.suite.workloads import loss as loss_of
 
@@ -36,7 +37,7 @@ def side(network, way, weights, batch, sizes, laps):
         model.lstm.bias_hh_l0.requires_grad_(False).zero_()
     model.to(device)
     images = network in ("cnn", "resnet")
-    if images:
+    if images or network == "unet":
         model.to(memory_format=torch.channels_last)
     inputs, labels = tensors(batch, device)
     # NHWC in memory as NCHW in shape is what PyTorch calls channels last
@@ -335,4 +336,5 @@ NETWORKS = {
     "lstm": Lstm,
     "gcn": Gcn,
     "decode": Decoder,
+    "unet": Unet,
 }
