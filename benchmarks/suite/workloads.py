@@ -131,8 +131,9 @@ def batch(workload: Workload, sizes: Mapping[str, Any]) -> Batch:
 def graph(rng, nodes: int, features: int, edges: int) -> tuple[np.ndarray, ...]:
     """Nodes [N, D], each the mean of some 18 words; senders and receivers [E], pairs both ways."""
     words = (rng.random((nodes, features)) < min(18, features / 2) / features).astype(np.float32)
-    above = np.stack(np.triu_indices(nodes, 1))
-    pairs = above[:, rng.choice(above.shape[1], edges // 2, replace=False)].astype(np.int32)
+    number = rng.choice(nodes * (nodes - 1) // 2, edges // 2, replace=False)
+    above = ((1 + np.sqrt(1 + 8 * number)) // 2).astype(np.int64)  # pairs in the order 10, 20, 21
+    pairs = np.stack([above, number - above * (above - 1) // 2]).astype(np.int32)
     senders, receivers = np.concatenate([pairs, pairs[::-1]], 1)
     return words / np.maximum(words.sum(1, keepdims=True), 1), senders, receivers
 
