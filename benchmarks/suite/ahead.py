@@ -53,8 +53,13 @@ GPUS = {
 
 def compile_all(suite: str, target: str, names: list[str]) -> dict[str, dict[str, Any]]:
     """The figures of each workload, or ``{"error": ...}``; each in a process of its own."""
+    from benchmarks.suite.workloads import WORKLOADS
+
     found = {}
     for name in names:
+        if not WORKLOADS[name].loss:
+            found[name] = {"error": "no train step"}
+            continue
         command = [sys.executable, "-m", "benchmarks.suite.ahead", suite, target, name]
         done = subprocess.run(
             command, env=os.environ | ENVIRONMENT, capture_output=True, text=True, cwd=clock.ROOT
@@ -125,16 +130,15 @@ def compile_one(suite: str, target: str, name: str) -> dict[str, Any]:
         return NamedSharding(mesh, P(*names))
 
     state = jax.eval_shape(init)
-    batch = workloads.batch(workload, {**workload.sizes, "batch": len(chips)})
-    batch = [
-        jax.ShapeDtypeStruct(
-            (sizes["batch"], *a.shape[1:]), a.dtype, sharding=NamedSharding(mesh, P("chips"))
-        )
-        for a in batch
-    ]
+
+    def divided(a):  # by examples, where all chips get as many
+        spec = P() if len(a) % len(chips) else P("chips")
+        return jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=NamedSharding(mesh, spec))
+
+    batch = jax.tree.map(divided, workloads.batch(workload, sizes))
     state = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=split(s)), state)
     with compile_for({"tpu": "tpu", "gpu": "gpu"}[suite]):
-        lowered = jax.jit(step, donate_argnums=0).trace(state, tuple(batch)).lower()
+        lowered = jax.jit(step, donate_argnums=0).trace(state, batch).lower()
     began = time.perf_counter()
     compiled = lowered.compile()
     seconds = time.perf_counter() - began
@@ -146,7 +150,7 @@ def compile_one(suite: str, target: str, name: str) -> dict[str, Any]:
         "chips": len(chips),
         "seconds": seconds,
         "peak": memory.peak_memory_in_bytes / 2**20,
-        "gflop": products(step, state, tuple(batch)) / len(chips) / 1e9,
+        "gflop": products(step, state, batch) / len(chips) / 1e9,
         "gigabytes": cost["bytes accessed"] / 1e9 if "bytes accessed" in cost else None,
         "collectives": collectives(text),
         "megacycles": cycles / 1e6 if cycles else None,

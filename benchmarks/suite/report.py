@@ -12,9 +12,9 @@ BEGIN, END = "<!-- results: python -m benchmarks report -->", "<!-- end of resul
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A workload's rows, quickest step first."""
+    """A workload's rows, quickest step first; an inference is the step where nothing is trained."""
     reference = next((row for row in rows if row.peer == "ceiling"), None)
-    ceiling = None if reference is None else reference.gflop / reference.train[1]
+    ceiling = None if reference is None else reference.gflop / reference.step[1]
     unit = WORKLOADS[rows[0].workload].unit
     head = [
         *("peer", "step, ms", "p10–p90", "of hand-written", f"{unit}/s", "GFLOP/s"),
@@ -22,17 +22,17 @@ def table(rows: Sequence[Row]) -> str:
         "peak, MiB",
     ]
     lines = [head]
-    for row in sorted(rows, key=lambda row: row.train[1]):
-        low, median, high = (1e3 * seconds for seconds in row.train)
-        speed = row.gflop / row.train[1]
+    for row in sorted(rows, key=lambda row: row.step[1]):
+        low, median, high = (_number(1e3 * seconds) for seconds in row.step)
+        speed = row.gflop / row.step[1]
         own = row.peer == "ceiling"
         temporaries = row.memory["temporaries"]
         first = sum(s for part, s in row.parts.items() if part not in ("import", "init"))
         lines.append(
             [
                 row.peer,
-                _number(median),
-                f"{_number(low)}–{_number(high)}",
+                median if row.train else "",
+                f"{low}–{high}",
                 "" if own or row.ratio is None else f"{row.ratio:.2f}",
                 "" if own else f"{row.rate:,.0f}",
                 f"{speed:.1f}",
@@ -63,7 +63,7 @@ def targets(rows: Sequence[Row]) -> str:
     """A row a workload: our median over that of each kind of peer, the aim, and if it is met."""
     lines = [["workload", "over hand-written", "over the best JAX library", "over PyTorch's best"]]
     for name, aims in TARGETS.items():
-        step = {row.peer: row.train[1] for row in rows if row.workload == name}
+        step = {row.peer: row.step[1] for row in rows if row.workload == name}
         if "nnjax" not in step:
             continue
         ours = step.pop("nnjax")

@@ -29,7 +29,8 @@ class SideError(RuntimeError):
 class Row:
     """One peer on one workload; times in seconds, over rounds; memory in bytes.
 
-    train, infer, call: p10, median and p90 of a step, and of the time until the call returns.
+    train, infer, call: p10, median and p90 of a step, and of the time until the call returns;
+        ``train`` is empty where only inference is timed.
     ratio: median over rounds of this peer's step by hand-written JAX's; ``None`` without it.
     """
 
@@ -44,6 +45,11 @@ class Row:
     gflop: float
     rate: float  # examples or tokens a second
     rounds: int
+
+    @property
+    def step(self) -> list[float]:
+        """What sides are compared by."""
+        return self.train or self.infer
 
 
 class Process:
@@ -132,7 +138,7 @@ def prepare(workload: Workload, sizes, folder: Path, backend: str) -> None:
     weights = workloads.weights(nnjax.shapes(workload.network, sizes))
     x, labels = workloads.batch(workload, sizes)
     stored = {f"weights/{path}": weight for path, weight in weights.items()}
-    arrays: dict[str, Any] = {"inputs": x, "labels": labels, **stored}
+    arrays: dict[str, Any] = {**workloads.numbered("inputs", x), "labels": labels, **stored}
     np.savez(folder / "start.npz", **arrays)
     settings = {"network": workload.network, "sizes": dict(sizes), "backend": backend}
     (folder / "settings.json").write_text(json.dumps(settings))
@@ -158,34 +164,36 @@ def compare(peer: str, folder: Path) -> None:
 
 def timed(name: str, sizes, sides: dict[str, Process], rounds: int) -> list[Row]:
     """Interleave the sides, each round another one first; the first round is warm-up."""
-    steps = {peer: how_many(side) for peer, side in sides.items()}
+    workload = WORKLOADS[name]
+    kinds = ("train", "infer") if workload.loss else ("infer",)
+    main = kinds[0]
+    steps = {peer: how_many(side, kinds) for peer, side in sides.items()}
     order, runs = list(sides), {peer: [] for peer in sides}
     for number in range(rounds + 1):
         turn = number % len(order)
         for peer in order[turn:] + order[:turn]:
             side = sides[peer]
-            train = side("train", steps[peer]["train"])
-            alone = train if steps[peer]["train"] == 1 else side("train", 1)
-            infer = side("infer", steps[peer]["infer"])
+            step = side(main, steps[peer][main])
+            alone = step if steps[peer][main] == 1 else side(main, 1)
+            infer = side("infer", steps[peer]["infer"]) if workload.loss else step
             if number:
-                runs[peer].append((train["step"], infer["step"], alone["call"]))
+                runs[peer].append((step["step"], infer["step"], alone["call"]))
     times = {peer: np.array(found).T for peer, found in runs.items()}
     gflop = flops(name, sizes) / 1e9
-    workload = WORKLOADS[name]
 
     def row(peer: str) -> Row:
-        train, infer, call = times[peer]
+        step, infer, call = times[peer]
         reference = times.get("hand-written")
         quantiles = lambda values: [float(q) for q in np.percentile(values, (10, 50, 90))]
-        median = float(np.median(train))
+        median = float(np.median(step))
         work = ceiling_flops() if peer == "ceiling" else gflop
         return Row(
             workload=name,
             peer=peer,
-            train=quantiles(train),
+            train=quantiles(step) if workload.loss else [],
             infer=quantiles(infer),
             call=quantiles(call),
-            ratio=None if reference is None else float(np.median(train / reference[0])),
+            ratio=None if reference is None else float(np.median(step / reference[0])),
             parts=sides[peer].ready["parts"],
             memory=sides[peer].ready["memory"],
             gflop=work,
@@ -196,9 +204,9 @@ def timed(name: str, sizes, sides: dict[str, Process], rounds: int) -> list[Row]
     return [row(peer) for peer in order]
 
 
-def how_many(side: Process) -> dict[str, int]:
+def how_many(side: Process, kinds: Sequence[str]) -> dict[str, int]:
     """Steps that last a burst, from a first few."""
-    few = {what: min(side(what, 2)["step"] for _ in range(2)) for what in ("train", "infer")}
+    few = {what: min(side(what, 2)["step"] for _ in range(2)) for what in kinds}
     return {what: max(1, round(BURST / max(seconds, 1e-6))) for what, seconds in few.items()}
 
 
@@ -209,7 +217,7 @@ def ceiling_flops() -> float:
 
 
 def flops(name: str, sizes) -> float:
-    """Of a train step: three times those of the products and convolutions of a forward pass."""
+    """Of the products and convolutions of a forward pass; of a train step, three times as many."""
     import jax
 
     from benchmarks.suite.count import products
@@ -219,4 +227,6 @@ def flops(name: str, sizes) -> float:
     model = NETWORKS[workload.network](sizes)
     params, state = jax.eval_shape(model.init, jax.random.key(0))
     x, _ = workloads.batch(workload, sizes)
-    return 3.0 * products(lambda p, s, x: model.apply(p, s, x, train=True), params, state, x)
+    train = bool(workload.loss)
+    forward = products(lambda p, s, x: model.apply(p, s, x, train=train), params, state, x)
+    return (3.0 if train else 1.0) * forward

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.clock import Laps
+from benchmarks.suite.workloads import Batch
 
 LEARNING_RATE = 1e-3  # Adam, everywhere
 
@@ -15,17 +16,19 @@ LEARNING_RATE = 1e-3  # Adam, everywhere
 class Side:
     """Calls return at once, with something to ``wait`` for; arrays that are compared are NumPy's.
 
-    gradients: of the mean cross entropy of the batch, in training mode, by nnjax's paths.
+    outputs: an array, or a tuple of them.
+    gradients: of the mean loss of the batch, in training mode, by nnjax's paths.
     parts: seconds of init, and of what comes before the first step is done.
     temporaries: bytes of the compiled step beside its inputs and outputs, where known.
+    A network that is not trained has neither ``train`` nor ``loss_and_gradients``.
     """
 
-    train: Callable[[], Any]
     infer: Callable[[], Any]
     wait: Callable[[Any], Any]
-    outputs: Callable[[], np.ndarray]
-    loss_and_gradients: Callable[[], tuple[float, dict[str, np.ndarray]]]
+    outputs: Callable[[], Any]
     parts: dict[str, float]
+    train: Callable[[], Any] | None = None
+    loss_and_gradients: Callable[[], tuple[float, dict[str, np.ndarray]]] | None = None
     temporaries: int | None = None
 
 
@@ -33,11 +36,12 @@ def jax_side(
     forward: Callable[[Any, Any, Any, bool], tuple[Any, Any]],
     params: Any,
     state: Any,
-    batch: tuple[np.ndarray, np.ndarray],
+    batch: Batch,
     by_path: Callable[[Any], Mapping[str, Any]],
     laps: Laps,
+    loss: str = "cross_entropy",
 ) -> Side:
-    """A network that is a pure function: ``forward(params, state, x, train) -> (logits, state)``.
+    """A network that is a pure function: ``forward(params, state, x, train) -> (outputs, state)``.
 
     The step is jitted and takes over the memory of its old state, the quickest form that every
     functional library allows. ``by_path`` turns a tree like params into nnjax's paths.
@@ -45,13 +49,17 @@ def jax_side(
     import jax
     import optax
 
+    def infer(params, state, x):
+        return forward(params, state, x, False)[0]
+
+    if not loss:
+        return inference_side(infer, (params, state), batch[0], laps)
     optimizer = optax.adam(LEARNING_RATE)
     opt_state = jax.jit(optimizer.init)(params)
 
     def objective(params, state, x, labels):
-        logits, state = forward(params, state, x, True)
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return losses.mean(), state
+        outputs, state = forward(params, state, x, True)
+        return mean_loss(loss, outputs, labels), state
 
     def step(carried, x, labels):
         params, state, opt_state = carried
@@ -60,10 +68,35 @@ def jax_side(
         updates, opt_state = optimizer.update(grads, opt_state, params)
         return (optax.apply_updates(params, updates), state, opt_state), loss
 
-    def infer(params, state, x):
-        return forward(params, state, x, False)[0]
-
     return compiled_side(step, infer, objective, (params, state, opt_state), batch, by_path, laps)
+
+
+def mean_loss(kind: str, outputs, labels):
+    import optax
+
+    if kind == "squared_error":
+        return ((outputs - labels) ** 2).mean()
+    return optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean()
+
+
+def inference_side(infer, start, x, laps: Laps) -> Side:
+    """``infer(*start, x)``, jitted; nothing is trained."""
+    import jax
+
+    start, x = jax.device_put((start, x))
+    traced = jax.jit(infer)
+    laps.mark("init")
+    program = traced.trace(*start, x)
+    laps.mark("trace")
+    memory = program.lower().compile().memory_analysis()
+    laps.mark("compile")
+    return Side(
+        infer=lambda: traced(*start, x),
+        wait=jax.block_until_ready,
+        outputs=lambda: jax.device_get(traced(*start, x)),
+        parts=laps.parts,
+        temporaries=None if memory is None else memory.temp_size_in_bytes,
+    )
 
 
 def compiled_side(

@@ -27,13 +27,15 @@ def main(peer: str, folder: Path) -> None:
 
     from benchmarks import clock
     from benchmarks.suite import peers
+    from benchmarks.suite.workloads import numbered, unnumbered
 
     settings = json.loads((folder / "settings.json").read_text())
     sizes = {name: tuple(v) if isinstance(v, list) else v for name, v in settings["sizes"].items()}
     kept = np.load(folder / "start.npz")
     weights = {k.removeprefix("weights/"): v for k, v in kept.items() if k.startswith("weights/")}
-    batch = kept["inputs"], kept["labels"]
+    batch = unnumbered("inputs", kept), kept["labels"]
     module = peers.load(peer)
+    peers.check(peer, settings["network"])
     if peers.PEERS[peer].way == "devices":
         import jax
 
@@ -42,18 +44,18 @@ def main(peer: str, folder: Path) -> None:
 
         jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     check_backend(settings["backend"], peers.PEERS[peer].module)
-    if peer != "ceiling" and settings["network"] not in module.NETWORKS:
-        raise ValueError(f"{settings['network']}: no such network here")
     imported = time.perf_counter() - START
 
     laps = clock.Laps()
     runner = module.side(settings["network"], peers.PEERS[peer].way, weights, batch, sizes, laps)
-    loss, gradients = runner.loss_and_gradients()
-    found = {"outputs": runner.outputs(), "loss": np.float32(loss)}
-    np.savez(folder / f"{peer}.npz", **found, **{f"gradients/{k}": v for k, v in gradients.items()})
+    found: dict[str, Any] = {}
+    if runner.loss_and_gradients:
+        loss, gradients = runner.loss_and_gradients()
+        found = {"loss": np.float32(loss), **{f"gradients/{k}": v for k, v in gradients.items()}}
+    np.savez(folder / f"{peer}.npz", **numbered("outputs", runner.outputs()), **found)
 
     start = time.perf_counter()
-    runner.wait(runner.train())
+    runner.wait((runner.train or runner.infer)())
     first = time.perf_counter() - start
     answer(parts={"import": imported, **runner.parts, "first step": first}, memory=memory(runner))
 

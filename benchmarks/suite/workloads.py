@@ -13,7 +13,11 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """A network, its sizes (``batch`` is one of them) and what a step's work is counted in."""
+    """A network, its sizes (``batch`` is one of them) and what a step's work is counted in.
+
+    loss: "cross_entropy", "squared_error", or "" where only inference is timed; a property of the
+        network.
+    """
 
     network: str
     about: str
@@ -21,6 +25,7 @@ class Workload:
     smoke: Mapping[str, Any]  # the same network, small enough to compile in seconds
     unit: str = "examples"
     suites: tuple[str, ...] = ("smoke", "cpu", "gpu", "tpu")  # that run it without being told
+    loss: str = "cross_entropy"
 
 
 WORKLOADS: dict[str, Workload] = {
@@ -85,15 +90,58 @@ WORKLOADS: dict[str, Workload] = {
         unit="tokens",
         suites=("gpu", "tpu"),
     ),
+    "gcn": Workload(
+        "gcn",
+        "graph convolutions 1433-16-7 on a graph of Cora's size: 2708 nodes, 10556 edges",
+        {"widths": (1433, 16, 7), "edges": 10556, "batch": 2708},
+        {"widths": (8, 4, 3), "edges": 20, "batch": 12},
+        unit="nodes",
+    ),
+    "decode": Workload(
+        "decode",
+        "the gpt, 64 tokens written one by one after a prompt of 64, with a cache, batch 8",
+        {"vocabulary": 65, "blocks": 6, "dim": 384, "heads": 6, "length": 128, "prompt": 64}
+        | {"batch": 8},
+        {
+            "vocabulary": 11,
+            "blocks": 2,
+            "dim": 16,
+            "heads": 2,
+            "length": 8,
+            "prompt": 3,
+            "batch": 2,
+        },
+        unit="tokens",
+        loss="",
+    ),
+    "unet": Workload(
+        "unet",
+        "DDPM's U-Net in small: 32x32 images, 64-128-128 channels, a block a level, batch 16",
+        {"image": (32, 32, 3), "features": (64, 128, 128), "groups": 8, "batch": 16},
+        {"image": (8, 8, 3), "features": (8, 16, 16), "groups": 4, "batch": 2},
+        loss="squared_error",
+    ),
 }
 
 
-def batch(workload: Workload, sizes: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and integer labels."""
+Batch = tuple[Any, np.ndarray]  # inputs, an array or a tuple of arrays, and labels
+
+
+def batch(workload: Workload, sizes: Mapping[str, Any]) -> Batch:
+    """Inputs and labels; these are integers, except for a squared error."""
     rng, rows = np.random.default_rng(1), sizes["batch"]
+    if workload.network == "decode":  # nothing to compare with
+        prompt = rng.integers(0, sizes["vocabulary"], (rows, sizes["prompt"]), np.int32)
+        return prompt, prompt[:, :0]
+    if workload.network == "gcn":
+        x = graph(rng, rows, sizes["widths"][0], sizes["edges"])
+        return x, rng.integers(0, sizes["widths"][-1], rows, np.int32)
     if workload.network == "gpt":
         text = rng.integers(0, sizes["vocabulary"], (rows, sizes["length"] + 1), np.int32)
         return text[:, :-1], text[:, 1:]
+    if workload.network == "unet":  # the images, how far they are noised, and the noise
+        images, noise = rng.standard_normal((2, rows, *sizes["image"]), np.float32)
+        return (images, rng.integers(0, 1000, rows, np.int32)), noise
     shapes = {
         "mlp": lambda: sizes["widths"][:1],
         "cnn": lambda: sizes["image"],
@@ -107,9 +155,25 @@ def batch(workload: Workload, sizes: Mapping[str, Any]) -> tuple[np.ndarray, np.
     return x, rng.integers(0, classes, rows, np.int32)
 
 
+def graph(rng, nodes: int, features: int, edges: int) -> tuple[np.ndarray, ...]:
+    """Nodes [N, D], each the mean of some 18 words; senders and receivers [E], pairs both ways."""
+    words = (rng.random((nodes, features)) < min(18, features / 2) / features).astype(np.float32)
+    number = rng.choice(nodes * (nodes - 1) // 2, edges // 2, replace=False)
+    above = ((1 + np.sqrt(1 + 8 * number)) // 2).astype(np.int64)  # pairs in the order 10, 20, 21
+    pairs = np.stack([above, number - above * (above - 1) // 2]).astype(np.int32)
+    senders, receivers = np.concatenate([pairs, pairs[::-1]], 1)
+    return words / np.maximum(words.sum(1, keepdims=True), 1), senders, receivers
+
+
 def work(workload: Workload, sizes: Mapping[str, Any]) -> int:
-    """Examples or tokens in a step."""
-    return sizes["batch"] * (sizes["length"] if workload.unit == "tokens" else 1)
+    """Examples, nodes or tokens in a step; a prompt's do not count."""
+    tokens = sizes["length"] - sizes.get("prompt", 0) if workload.unit == "tokens" else 1
+    return sizes["batch"] * tokens
+
+
+def loss(network: str) -> str:
+    """What the network is trained by, "" if it is not."""
+    return next(w.loss for w in WORKLOADS.values() if w.network == network)
 
 
 def weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
@@ -129,6 +193,20 @@ def weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
         return number / np.float32(np.sqrt(np.prod(shape[:-1])))
 
     return {path: draw(path, shape) for path, shape in shapes.items()}
+
+
+def numbered(name: str, value: Any) -> dict[str, np.ndarray]:
+    """Arrays under ``name_0``, ``name_1``, ... if value is a tuple of them; one under ``name``."""
+    if isinstance(value, tuple):
+        return {f"{name}_{i}": np.asarray(part) for i, part in enumerate(value)}
+    return {name: np.asarray(value)}
+
+
+def unnumbered(name: str, kept: Mapping[str, np.ndarray]) -> Any:
+    """Undo ``numbered``."""
+    if name in kept:
+        return kept[name]
+    return tuple(kept[f"{name}_{i}"] for i in range(sum(k.startswith(f"{name}_") for k in kept)))
 
 
 def nest(flat: Mapping[str, Any], separator: str = "/") -> dict[str, Any]:

@@ -30,10 +30,11 @@ def made(module, name):
     return module.side(workload.network, "", weights, batch, workload.smoke, clock.Laps())
 
 
-@pytest.mark.parametrize("name", ["mlp", "lstm", "vit", "resnet50"])
+@pytest.mark.parametrize("name", ["mlp", "lstm", "vit", "resnet50", "gcn"])
 def test_both_sides_are_one_network(name):
     ours, theirs = made(nnjax, name), made(hand_written, name)
     np.testing.assert_allclose(ours.outputs(), theirs.outputs(), rtol=1e-5, atol=1e-6)
+    assert ours.train and ours.loss_and_gradients and theirs.loss_and_gradients
     (loss, grads), (their_loss, their_grads) = (
         ours.loss_and_gradients(),
         theirs.loss_and_gradients(),
@@ -43,6 +44,23 @@ def test_both_sides_are_one_network(name):
         np.testing.assert_allclose(grad, their_grads[path], rtol=1e-4, atol=1e-6, err_msg=path)
     before = float(ours.train())
     assert float(ours.train()) < before  # a step has been taken, on the weights of the last
+
+
+def test_decoding_writes_the_same_tokens():
+    ours, theirs = made(nnjax, "decode"), made(hand_written, "decode")
+    assert ours.train is None and ours.loss_and_gradients is None
+    (logits, tokens), (their_logits, their_tokens) = ours.outputs(), theirs.outputs()
+    np.testing.assert_allclose(logits, their_logits, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(tokens, their_tokens)
+    sizes = WORKLOADS["decode"].smoke
+    assert tokens.shape == (sizes["batch"], sizes["length"] - sizes["prompt"])
+
+
+def test_inputs_are_stored_by_number():
+    parts = np.zeros((2, 3)), np.arange(4)
+    for value in (parts, parts[0]):
+        kept = {"labels": parts[1], **workloads.numbered("inputs", value)}
+        jax.tree.map(np.testing.assert_array_equal, workloads.unnumbered("inputs", kept), value)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +131,7 @@ def test_a_network_that_a_peer_lacks_leaves_it_out():
     pytest.importorskip("blox")
     rows, left_out = run.race("vit", ["blox", "ceiling"], backend="cpu", smoke=True, rounds=1)
     assert [r.peer for r in rows] == ["ceiling"]
-    assert left_out == {"blox": "blox ended: ValueError: vit: no such network here"}
+    assert left_out == {"blox": "blox ended: ValueError: vit: not written for blox"}
 
 
 def test_every_peer_has_a_file():
@@ -148,6 +166,19 @@ def row(peer, ratio, workload="mlp"):
     parts = {"import": 1.0, "init": 0.5, "first step": 2.0}
     times = [0.001 * ratio, 0.002 * ratio, 0.003 * ratio]
     return run.Row(workload, peer, times, times, times, ratio, parts, memory, 0.4, 6e4, 3)
+
+
+def test_table_without_training():
+    rows = [row("hand-written", 1.0, "decode"), row("nnjax", 0.5, "decode")]
+    rows = [dataclasses.replace(r, train=[]) for r in rows]
+    first = report.table(rows).splitlines()[2]
+    cells = [cell.strip() for cell in first.split("|")]
+    assert cells[1:5] == ["nnjax", "", "0.5–1.5", "0.50"] and cells[8] == "1"
+
+
+def test_a_network_that_a_peer_lacks_is_told():
+    with pytest.raises(ValueError, match="gcn: not written for blox"):
+        peers.check("blox", "gcn")
 
 
 def test_table_and_page(tmp_path):
@@ -223,7 +254,7 @@ def test_golden_figures_tell_what_has_grown():
 
 def test_golden_counts_of_the_mlp():
     stored = json.loads(golden.FILE.read_text())["workloads"]
-    assert set(stored) == set(WORKLOADS)
+    assert set(stored) == {name for name, workload in WORKLOADS.items() if workload.loss}
     figures = golden.count("mlp")
     same = ("gflop", "equations", "random_draws", "compilations", "collectives")
     assert {k: figures[k] for k in same} == {k: stored["mlp"][k] for k in same}

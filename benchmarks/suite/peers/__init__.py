@@ -44,6 +44,16 @@ def load(name: str):
     return importlib.import_module(f"benchmarks.suite.peers.{PEERS[name].module}")
 
 
+def check(name: str, network: str) -> None:
+    """Refuse a network that the peer's file does not have.
+
+    Raises: ValueError, with a line that says so.
+    """
+    module = load(name)
+    if network not in getattr(module, "NETWORKS", (network,)):  # the ceiling has none
+        raise ValueError(f"{network}: not written for {PEERS[name].module}")
+
+
 def missing(name: str) -> str | None:
     """Why the peer cannot take part, or None."""
     for package in PEERS[name].needs:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from benchmarks.suite.peers.formulas import propagate
 from benchmarks.suite.peers.layouts import flat_image, out_first, out_last, tokens
 from benchmarks.suite.side import LEARNING_RATE, Side, jax_side
 
@@ -30,10 +31,12 @@ def side(network, way, weights, batch, sizes, laps):
     x = np.moveaxis(x, -1, 1) if "image" in sizes else x  # its images are [C, H, W]
     by_path = lambda grads: from_equinox(grads, weights, sizes)
     make = {"filter_jit": filter_jit_side, "partition": partition_side}[way]
-    return make(model, state, (np.ascontiguousarray(x), labels), by_path, laps)
+    return make(model, state, (jax.tree.map(np.ascontiguousarray, x), labels), by_path, laps)
 
 
 def forward(model, state, x):
+    if isinstance(model, Gcn):  # one graph is all there is
+        return model(x, state)
     batched = jax.vmap(model, axis_name="batch", in_axes=(0, None), out_axes=(0, None))
     return batched(x, state)
 
@@ -313,5 +316,31 @@ class Vit(eqx.Module):
         return self.head(jax.vmap(self.norm)(h).mean(0)), state
 
 
-NETWORKS = {"mlp": Mlp, "cnn": Cnn, "resnet": ResNet, "gpt": Gpt, "lstm": Lstm}
-NETWORKS |= {"vit": Vit}
+def convolve(linear: Any, x, edges):
+    return propagate(x @ linear.weight.T, *edges) + linear.bias
+
+
+class Gcn(eqx.Module):
+    conv_0: eqx.nn.Linear
+    conv_1: eqx.nn.Linear
+
+    def __init__(self, sizes, key):
+        inside, hidden, classes = sizes["widths"]
+        key_0, key_1 = jax.random.split(key)
+        self.conv_0 = eqx.nn.Linear(inside, hidden, key=key_0)
+        self.conv_1 = eqx.nn.Linear(hidden, classes, key=key_1)
+
+    def __call__(self, x, state):
+        nodes, *edges = x
+        return convolve(self.conv_1, jax.nn.relu(convolve(self.conv_0, nodes, edges)), edges), state
+
+
+NETWORKS = {
+    "mlp": Mlp,
+    "cnn": Cnn,
+    "resnet": ResNet,
+    "gpt": Gpt,
+    "lstm": Lstm,
+    "gcn": Gcn,
+    "vit": Vit,
+}

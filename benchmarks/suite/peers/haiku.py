@@ -11,6 +11,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
+from benchmarks.suite.peers.formulas import propagate
 from benchmarks.suite.peers.layouts import one_kernel, two_kernels
 from benchmarks.suite.side import jax_side
 
@@ -23,7 +24,8 @@ def side(network, way, weights, batch, sizes, laps):
     model = hk.without_apply_rng(
         hk.transform_with_state(lambda x, train: function(x, train, sizes))
     )
-    theirs, state = model.init(jax.random.key(0), jnp.asarray(batch[0][:1]), True)
+    example = jax.tree.map(lambda a: jnp.asarray(a[:1]), batch[0])
+    theirs, state = model.init(jax.random.key(0), example, True)
     params = jax.device_put(to_haiku(weights, theirs))
     # init in training mode counts one batch into the averages: back to mean 0 and variance 1
     state = {
@@ -163,5 +165,31 @@ def vit(x, train, sizes):
     return hk.Linear(sizes["classes"], name="head")(layer_norm(h, "norm").mean(1))
 
 
-NETWORKS = {"mlp": mlp, "cnn": cnn, "resnet": resnet, "gpt": gpt, "lstm": lstm}
-NETWORKS |= {"vit": vit}
+class GraphConv(hk.Module):
+    def __init__(self, features: int, name: str):
+        super().__init__(name)
+        self.features = features
+
+    def __call__(self, x, senders, receivers):
+        shape = x.shape[-1], self.features
+        w = hk.get_parameter("w", shape, init=hk.initializers.VarianceScaling())
+        b = hk.get_parameter("b", shape[1:], init=jnp.zeros)
+        return propagate(x @ w, senders, receivers) + b
+
+
+def gcn(x, train, sizes):
+    nodes, *edges = x
+    _, hidden, classes = sizes["widths"]
+    h = jax.nn.relu(GraphConv(hidden, name="conv_0")(nodes, *edges))
+    return GraphConv(classes, name="conv_1")(h, *edges)
+
+
+NETWORKS = {
+    "mlp": mlp,
+    "cnn": cnn,
+    "resnet": resnet,
+    "gpt": gpt,
+    "lstm": lstm,
+    "gcn": gcn,
+    "vit": vit,
+}

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from benchmarks.suite.peers.formulas import doubled, propagate, waves
 from benchmarks.suite.peers.layouts import bottlenecks
 from benchmarks.suite.side import jax_side
-from benchmarks.suite.workloads import flatten, nest
+from benchmarks.suite.workloads import flatten, loss, nest
 
 
 def side(network, way, weights, batch, sizes, laps):
@@ -24,7 +25,7 @@ def side(network, way, weights, batch, sizes, laps):
     }
     function = NETWORKS[network]
     forward = lambda params, state, x, train: function(params, state, x, train, sizes)
-    return jax_side(forward, params, state, batch, flatten, laps)
+    return jax_side(forward, params, state, batch, flatten, laps, loss(network))
 
 
 def _norms(tree, prefix=""):
@@ -178,5 +179,103 @@ def resnet50(params, state, x, train, sizes):
     return linear(params["linear"], x.mean((1, 2))), new
 
 
-NETWORKS = {"mlp": mlp, "cnn": cnn, "resnet": resnet, "gpt": gpt, "lstm": lstm}
-NETWORKS |= {"vit": vit, "resnet50": resnet50}
+def gcn(params, state, x, train, sizes):
+    nodes, *edges = x
+    convolve = lambda p, h: propagate(h @ p["kernel"], *edges) + p["bias"]
+    return convolve(params["conv_1"], jax.nn.relu(convolve(params["conv_0"], nodes))), state
+
+
+def decode(params, state, x, train, sizes):
+    """A prompt x [B, P] -> the logits of the last step [B, V] and the tokens [B, N]."""
+    length, heads, dim = sizes["length"], sizes["heads"], sizes["dim"]
+    shape = len(x), heads, length, dim // heads
+    empty = [(jnp.zeros(shape), jnp.zeros(shape)) for _ in range(sizes["blocks"])]
+
+    def read(ids, caches, start):  # ids [B, T] at the positions from start on
+        table = params["positions"]["table"]["embedding"]
+        h = params["embed"]["embedding"][ids]
+        h = h + lax.dynamic_slice_in_dim(table, start, ids.shape[1])
+        new = []
+        for i, cache in enumerate(caches):
+            p = params[f"block_{i}"]
+            y, cache = cached_attention(p["attn"], layer_norm(p["attn_norm"], h), cache, start)
+            h = h + y
+            hidden = jax.nn.gelu(linear(p["mlp"]["linear_0"], layer_norm(p["mlp_norm"], h)))
+            h = h + linear(p["mlp"]["linear_1"], hidden)
+            new.append(cache)
+        return linear(params["head"], layer_norm(params["norm"], h[:, -1])), new
+
+    def step(carry, position):
+        logits, caches = carry
+        token = jnp.argmax(logits, -1)
+        return read(token[:, None], caches, position), token
+
+    carry = read(x, empty, 0)
+    (logits, _), tokens = lax.scan(step, carry, jnp.arange(sizes["prompt"], length))
+    return (logits, tokens.T), state
+
+
+def cached_attention(p, x, cache, start):
+    """x [B, T, D], cache: keys and values [B, H, S, d], those of x to be written at start."""
+    batch, steps, dim = x.shape
+    heads, length = cache[0].shape[1:3]
+    q, k, v = (
+        linear(p[name], x).reshape(batch, steps, heads, -1).swapaxes(1, 2)
+        for name in ("query", "key", "value")
+    )
+    keys, values = (
+        lax.dynamic_update_slice(old, new, (0, 0, start, 0))
+        for old, new in zip(cache, (k, v), strict=True)
+    )
+    scores = jnp.einsum("bhtd,bhsd->bhts", q, keys) / np.sqrt(q.shape[-1]).astype(np.float32)
+    seen = jnp.arange(length) <= start + jnp.arange(steps)[:, None]
+    weights = jax.nn.softmax(jnp.where(seen, scores, -jnp.inf))
+    y = jnp.einsum("bhts,bhsd->bthd", weights, values)
+    return linear(p["out"], y.reshape(batch, steps, dim)), (keys, values)
+
+
+def unet(params, state, x, train, sizes):
+    images, times = x
+    groups, levels = sizes["groups"], range(len(sizes["features"]))
+    t = linear(params["time"]["linear_0"], waves(times, sizes["features"][0]))
+    t = jax.nn.silu(linear(params["time"]["linear_1"], jax.nn.silu(t)))
+
+    h, skips = conv(params["stem"], images), []
+    for i in levels:
+        h = residual_block(params[f"down_{i}"], h, t, groups)
+        skips.append(h)
+        if i < levels[-1]:
+            h = conv(params[f"shrink_{i}"], h, 2)
+    h = residual_block(params["middle"], h, t, groups)
+    for i in reversed(levels):
+        h = residual_block(params[f"up_{i}"], jnp.concatenate([h, skips[i]], -1), t, groups)
+        if i > 0:
+            h = conv(params[f"grow_{i}"], doubled(h))
+    return conv(params["head"], jax.nn.silu(group_norm(params["norm"], h, groups))), state
+
+
+def residual_block(p, x, t, groups):
+    h = conv(p["conv_0"], jax.nn.silu(group_norm(p["norm_0"], x, groups)))
+    h = h + linear(p["time"], t)[:, None, None]
+    h = conv(p["conv_1"], jax.nn.silu(group_norm(p["norm_1"], h, groups)))
+    return h + (conv(p["shortcut"], x) if "shortcut" in p else x)
+
+
+def group_norm(p, x, groups):
+    h = x.reshape(*x.shape[:3], groups, -1)
+    mean, var = h.mean((1, 2, 4), keepdims=True), h.var((1, 2, 4), keepdims=True)
+    return ((h - mean) * lax.rsqrt(var + 1e-5)).reshape(x.shape) * p["scale"] + p["bias"]
+
+
+NETWORKS = {
+    "mlp": mlp,
+    "cnn": cnn,
+    "resnet": resnet,
+    "gpt": gpt,
+    "lstm": lstm,
+    "gcn": gcn,
+    "decode": decode,
+    "unet": unet,
+    "vit": vit,
+    "resnet50": resnet50,
+}

@@ -51,6 +51,11 @@ def bottlenecks(sizes) -> list[tuple[int, int, int]]:
     return found
 
 
+def frequencies(dim: int) -> np.ndarray:
+    """Of the sines and cosines that embed a time in dim features, as in DDPM: [dim / 2]."""
+    return np.float32(1e4) ** -np.linspace(0, 1, dim // 2, dtype=np.float32)
+
+
 def one_kernel(weights, place):
     """Our LSTM as Haiku and blox keep it: one kernel for input and state, at the path ``place``."""
     kernel = np.concatenate([weights["lstm/kernel"], weights["lstm/recurrent"]])

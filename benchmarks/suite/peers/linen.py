@@ -12,16 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from benchmarks.suite.peers.formulas import doubled, propagate, waves
 from benchmarks.suite.peers.layouts import bottlenecks
 from benchmarks.suite.side import jax_side
-from benchmarks.suite.workloads import flatten, nest
+from benchmarks.suite.workloads import flatten, loss, nest
 
 GATES = "ifgo"  # a kernel each for input and for state, which the optimized cell concatenates
 
 
 def side(network, way, weights, batch, sizes, laps):
     model = NETWORKS[network](sizes)
-    variables: Any = model.init(jax.random.key(0), jnp.asarray(batch[0][:1]), train=False)
+    example = jax.tree.map(lambda a: jnp.asarray(a[:1]), batch[0])
+    variables: Any = model.init(jax.random.key(0), example, train=False)
     params = jax.device_put(to_linen(weights, flatten(variables["params"])))
 
     def forward(params, state, x, train):
@@ -33,7 +35,7 @@ def side(network, way, weights, batch, sizes, laps):
 
     state = variables.get("batch_stats", {})
     by_path = lambda tree: from_linen(tree, weights)
-    return jax_side(forward, params, state, batch, by_path, laps)
+    return jax_side(forward, params, state, batch, by_path, laps, loss(network))
 
 
 def to_linen(weights, theirs):
@@ -223,6 +225,74 @@ class ResNet50(nn.Module):
         return nn.Dense(self.sizes["classes"], name="linear")(x.mean((1, 2)))
 
 
+class GraphConv(nn.Module):
+    features: int
+
+    @nn.compact
+    def __call__(self, x, senders, receivers):
+        shape = x.shape[-1], self.features
+        kernel: Any = self.param("kernel", nn.initializers.glorot_uniform(), shape)
+        bias: Any = self.param("bias", nn.initializers.zeros, shape[1:])
+        return propagate(x @ kernel, senders, receivers) + bias
+
+
+class Gcn(nn.Module):
+    hidden: int
+    classes: int
+
+    @nn.compact
+    def __call__(self, x, train):
+        nodes, *edges = x
+        h = nn.relu(GraphConv(self.hidden, name="conv_0")(nodes, *edges))
+        return GraphConv(self.classes, name="conv_1")(h, *edges)
+
+
+def group_norm(groups: int, name: str):
+    return nn.GroupNorm(groups, epsilon=1e-5, name=name)
+
+
+class ResidualBlock(nn.Module):
+    features: int
+    groups: int
+
+    @nn.compact
+    def __call__(self, x, t):
+        h = nn.silu(group_norm(self.groups, "norm_0")(x))
+        h = nn.Conv(self.features, (3, 3), name="conv_0")(h)
+        h = h + nn.Dense(self.features, name="time")(t)[:, None, None]
+        h = nn.silu(group_norm(self.groups, "norm_1")(h))
+        h = nn.Conv(self.features, (3, 3), name="conv_1")(h)
+        if x.shape[-1] != self.features:
+            x = nn.Conv(self.features, (1, 1), name="shortcut")(x)
+        return x + h
+
+
+class Unet(nn.Module):
+    features: Sequence[int]
+    groups: int
+
+    @nn.compact
+    def __call__(self, x, train):
+        images, times = x
+        first, levels = self.features[0], range(len(self.features))
+        hidden = 4 * first
+        t = nn.silu(Mlp((hidden, hidden), nn.silu, name="time")(waves(times, first), train))
+        h, skips = nn.Conv(first, (3, 3), name="stem")(images), []
+        for i, width in enumerate(self.features):
+            h = ResidualBlock(width, self.groups, name=f"down_{i}")(h, t)
+            skips.append(h)
+            if i < levels[-1]:
+                h = nn.Conv(width, (3, 3), 2, padding=1, name=f"shrink_{i}")(h)
+        h = ResidualBlock(self.features[-1], self.groups, name="middle")(h, t)
+        for i in reversed(levels):
+            width, h = self.features[i], jnp.concatenate([h, skips[i]], -1)
+            h = ResidualBlock(width, self.groups, name=f"up_{i}")(h, t)
+            if i > 0:
+                h = nn.Conv(width, (3, 3), name=f"grow_{i}")(doubled(h))
+        h = nn.silu(group_norm(self.groups, "norm")(h))
+        return nn.Conv(images.shape[-1], (3, 3), name="head")(h)
+
+
 NETWORKS = {
     "mlp": lambda sizes: Mlp(sizes["widths"][1:]),
     "cnn": lambda sizes: Cnn(sizes["features"], sizes["hidden"], sizes["classes"]),
@@ -231,4 +301,6 @@ NETWORKS = {
     "lstm": lambda sizes: Lstm(sizes["features"], sizes["classes"]),
     "vit": lambda sizes: Vit(**{k: v for k, v in sizes.items() if k not in ("image", "batch")}),
     "resnet50": ResNet50,
+    "gcn": lambda sizes: Gcn(*sizes["widths"][1:]),
+    "unet": lambda sizes: Unet(sizes["features"], sizes["groups"]),
 }

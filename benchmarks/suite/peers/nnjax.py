@@ -7,23 +7,32 @@ convolutions, and products of many small matrices, on a single core each.
 import itertools
 
 import jax
+import jax.numpy as jnp
 import optax
 
 import nnjax as nn
+from benchmarks.suite.peers.formulas import waves
 from benchmarks.suite.peers.layouts import bottlenecks, tokens
-from benchmarks.suite.side import LEARNING_RATE, compiled_side
-from benchmarks.suite.workloads import flatten, nest
+from benchmarks.suite.side import LEARNING_RATE, compiled_side, inference_side
+from benchmarks.suite.workloads import flatten, loss, nest
 
-LOSS = nn.losses.softmax_cross_entropy
+LOSSES = {
+    "cross_entropy": nn.losses.softmax_cross_entropy,
+    "squared_error": nn.losses.squared_error,
+}
 
 
 def side(network, way, weights, batch, sizes, laps):
+    if not loss(network):
+        model = NETWORKS[network](sizes)
+        kept = nest(weights), model.init(jax.random.key(0))[1]
+        return inference_side(lambda p, s, x: model.apply(p, s, x)[0], kept, batch[0], laps)
     model, step, init = training(network, sizes)
     start = init()._replace(params=jax.device_put(nest(weights)))
 
     def objective(params, state, x, labels):
-        logits, state = model.apply(params, state, x, train=True)
-        return LOSS(logits, labels).mean(), state
+        outputs, state = model.apply(params, state, x, train=True)
+        return LOSSES[loss(network)](outputs, labels).mean(), state
 
     def train(carried, x, labels):
         carried, values = step(carried, (x, labels))
@@ -38,7 +47,7 @@ def training(network: str, sizes):
     """The model, its train step, and what makes the step's first state."""
     model, optimizer = NETWORKS[network](sizes), optax.adam(LEARNING_RATE)
     init = lambda: nn.train.init_state(model, optimizer, jax.random.key(0))
-    return model, nn.train.make_step(model, LOSS, optimizer), init
+    return model, nn.train.make_step(model, LOSSES[loss(network)], optimizer), init
 
 
 def shapes(network: str, sizes) -> dict[str, tuple[int, ...]]:
@@ -193,5 +202,105 @@ def resnet50(sizes):
     )
 
 
-NETWORKS = {"mlp": mlp, "cnn": cnn, "resnet": resnet, "gpt": gpt, "lstm": lstm}
-NETWORKS |= {"vit": vit, "resnet50": resnet50}
+def gcn(sizes):
+    inside, hidden, outside = sizes["widths"]
+
+    def forward(net, x):
+        nodes, *edges = x
+        return net.conv_1(jax.nn.relu(net.conv_0(nodes, *edges)), *edges)
+
+    return nn.compose(forward, conv_0=nn.gcn(inside, hidden), conv_1=nn.gcn(hidden, outside))
+
+
+def decode(sizes):
+    """The gpt that writes on: a prompt -> the logits of the last step and the tokens [B, N]."""
+    model = nn.cached(gpt(sizes), sizes["length"], batch=sizes["batch"])
+
+    def apply(params, state, prompt, *, key=None, train=False):
+        read = lambda cache, ids: model.apply(params, cache, ids, decode=True)
+
+        def step(carry, _):
+            logits, cache = carry
+            token = logits[:, -1].argmax(-1)
+            logits, cache = read(cache, token[:, None])
+            return (logits, cache), token
+
+        logits, cache = read(state, prompt)
+        carry = logits[:, -1:], cache
+        (logits, _), tokens = jax.lax.scan(step, carry, None, sizes["length"] - sizes["prompt"])
+        return (logits[:, -1], tokens.T), state
+
+    return nn.Layer(model.init, apply, "decode")
+
+
+def unet(sizes):
+    features, groups = sizes["features"], sizes["groups"]
+    first, levels, hidden = features[0], range(len(features)), 4 * features[0]
+
+    def forward(net, x):
+        images, times = x
+        t = jax.nn.silu(net.time(waves(times, first)))
+        h, skips = net.stem(images), []
+        for i in levels:
+            h = net[f"down_{i}"](h, t)
+            skips.append(h)
+            if i < levels[-1]:
+                h = net[f"shrink_{i}"](h)
+        h = net.middle(h, t)
+        for i in reversed(levels):
+            h = net[f"up_{i}"](jnp.concatenate([h, skips[i]], -1), t)
+            if i > 0:
+                h = net[f"grow_{i}"](net.double(h))
+        return net.head(jax.nn.silu(net.norm(h)))
+
+    block = lambda inside, outside: residual_block(inside, outside, hidden, groups)
+    children = {}
+    for i, width in enumerate(features):
+        before, after = features[max(i - 1, 0)], features[min(i + 1, levels[-1])]
+        children |= {f"down_{i}": block(before, width), f"up_{i}": block(after + width, width)}
+        if i < levels[-1]:
+            children[f"shrink_{i}"] = nn.conv(width, width, 3, stride=2, padding=1)
+        if i > 0:
+            children[f"grow_{i}"] = nn.conv(width, width, 3)
+    return nn.compose(
+        forward,
+        time=nn.mlp(first, hidden, hidden, activation=jax.nn.silu),
+        stem=nn.conv(sizes["image"][-1], first, 3),
+        middle=block(features[-1], features[-1]),
+        double=nn.upsample(2),
+        norm=nn.group_norm(first, groups),
+        head=nn.conv(first, sizes["image"][-1], 3),
+        **children,
+    )
+
+
+def residual_block(inside, outside, times, groups):
+    def forward(net, x, t):
+        h = net.conv_0(jax.nn.silu(net.norm_0(x)))
+        h = h + net.time(t)[:, None, None]
+        h = net.conv_1(jax.nn.silu(net.norm_1(h)))
+        return h + (net.shortcut(x) if inside != outside else x)
+
+    return nn.compose(
+        forward,
+        norm_0=nn.group_norm(inside, groups),
+        conv_0=nn.conv(inside, outside, 3),
+        time=nn.linear(times, outside),
+        norm_1=nn.group_norm(outside, groups),
+        conv_1=nn.conv(outside, outside, 3),
+        **({"shortcut": nn.conv(inside, outside, 1)} if inside != outside else {}),
+    )
+
+
+NETWORKS = {
+    "mlp": mlp,
+    "cnn": cnn,
+    "resnet": resnet,
+    "gpt": gpt,
+    "lstm": lstm,
+    "gcn": gcn,
+    "decode": decode,
+    "unet": unet,
+    "vit": vit,
+    "resnet50": resnet50,
+}

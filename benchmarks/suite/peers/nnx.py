@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+from benchmarks.suite.peers.formulas import propagate
 from benchmarks.suite.peers.layouts import tokens
 from benchmarks.suite.side import LEARNING_RATE, Side, compiled_side
 from benchmarks.suite.workloads import flatten, nest
@@ -259,6 +260,21 @@ class Vit(nnx.Module):
         return self.head(self.norm(h).mean(1))
 
 
+def convolve(linear: Any, x, edges):
+    return propagate(x @ linear.kernel[...], *edges) + linear.bias[...]
+
+
+class Gcn(nnx.Module):
+    def __init__(self, sizes, rngs):
+        inside, hidden, classes = sizes["widths"]
+        self.conv_0 = nnx.Linear(inside, hidden, rngs=rngs)
+        self.conv_1 = nnx.Linear(hidden, classes, rngs=rngs)
+
+    def __call__(self, x):
+        nodes, *edges = x
+        return convolve(self.conv_1, nnx.relu(convolve(self.conv_0, nodes, edges)), edges)
+
+
 NETWORKS = {
     "mlp": lambda sizes, rngs: Mlp(sizes["widths"], rngs),
     "cnn": Cnn,
@@ -266,4 +282,5 @@ NETWORKS = {
     "gpt": Gpt,
     "lstm": Lstm,
     "vit": Vit,
+    "gcn": Gcn,
 }

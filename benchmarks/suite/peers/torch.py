@@ -15,11 +15,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from benchmarks.suite.peers.layouts import bottlenecks, flat_image, out_first, out_last, tokens
+from benchmarks.suite.peers.torch_unet import Unet
 from benchmarks.suite.side import LEARNING_RATE, Side
+from benchmarks.suite.workloads import loss as loss_of
 
 LEAVES = {"kernel": "weight", "scale": "weight", "embedding": "weight", "bias": "bias"}
 LSTM = {"kernel": "weight_ih_l0", "recurrent": "weight_hh_l0", "bias": "bias_ih_l0"}
 HEADS = ("query", "key", "value")
+LOSSES = {
+    "cross_entropy": lambda y, labels: F.cross_entropy(y.flatten(0, -2), labels.flatten()),
+    "squared_error": F.mse_loss,
+}
 
 
 def side(network, way, weights, batch, sizes, laps):
@@ -30,13 +36,14 @@ def side(network, way, weights, batch, sizes, laps):
     if network == "lstm":  # its second bias, which we do not have, stays zero
         model.lstm.bias_hh_l0.requires_grad_(False).zero_()
     model.to(device)
-    images = "image" in sizes
-    if images:
+    if "image" in sizes:
         model.to(memory_format=torch.channels_last)
-    inputs, labels = (torch.as_tensor(array, device=device) for array in batch)
+    inputs, labels = tensors(batch, device)
     # NHWC in memory as NCHW in shape is what PyTorch calls channels last
-    x = inputs.permute(0, 3, 1, 2) if images else inputs.long() if network == "gpt" else inputs
-    labels = labels.long()
+    alone = "image" in sizes and network != "unet"  # whose images come with times
+    x: Any = inputs.permute(0, 3, 1, 2) if alone else inputs
+    if not loss_of(network):
+        return inference_side(model, way, x, device, laps)
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=True)
     start = {name: value.clone() for name, value in model.state_dict().items()}
     call = torch.compile(model) if way == "compile" else model
@@ -49,8 +56,7 @@ def side(network, way, weights, batch, sizes, laps):
     def backward():
         mode(True)
         optimizer.zero_grad(set_to_none=True)
-        logits = call(x)
-        loss = F.cross_entropy(logits.flatten(0, -2), labels.flatten())
+        loss = LOSSES[loss_of(network)](call(x), labels)
         loss.backward()
         return loss
 
@@ -80,11 +86,42 @@ def side(network, way, weights, batch, sizes, laps):
     return Side(
         train=train,
         infer=infer,
-        wait=lambda _: torch.cuda.synchronize() if device.type == "cuda" else None,
+        wait=lambda _: synchronize(device),
         outputs=lambda: at_start(infer).cpu().numpy(),
         loss_and_gradients=loss_and_gradients,
         parts=laps.parts,
     )
+
+
+def inference_side(model, way, x, device, laps):
+    """Nothing is trained.
+
+    Raises: ValueError, for another way than eager.
+    """
+    if way != "eager":
+        raise ValueError("decode: the loop over tokens is only written for eager PyTorch")
+    infer = torch.inference_mode()(lambda: model(x))
+    model.eval()
+    laps.mark("init")
+    return Side(
+        infer=infer,
+        wait=lambda _: synchronize(device),
+        outputs=lambda: tuple(part.cpu().numpy() for part in infer()),
+        parts=laps.parts,
+    )
+
+
+def synchronize(device):
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def tensors(arrays, device) -> Any:
+    """Of an array or a tuple of them; PyTorch counts in int64."""
+    if isinstance(arrays, tuple):
+        return tuple(tensors(array, device) for array in arrays)
+    found = torch.as_tensor(arrays, device=device)
+    return found if found.is_floating_point() else found.long()
 
 
 def load(model, weights, sizes):
@@ -287,6 +324,64 @@ class ResNet50(nn.Sequential):
         self.linear = nn.Linear(4 * features[-1], sizes["classes"])
 
 
+def convolve(linear, x, senders, receivers):
+    """``D^(-1/2) (A + I) D^(-1/2) x W + b``: x [N, in] -> [N, out]."""
+    x = F.linear(x, linear.weight)
+    degree = x.new_ones(len(x)).index_add_(0, receivers, x.new_ones(len(receivers)))
+    scale = degree.rsqrt()[:, None]
+    x = scale * x
+    return scale * x.index_add(0, receivers, x[senders]) + linear.bias
+
+
+class Gcn(nn.Module):
+    def __init__(self, sizes):
+        super().__init__()
+        inside, hidden, classes = sizes["widths"]
+        self.conv_0, self.conv_1 = nn.Linear(inside, hidden), nn.Linear(hidden, classes)
+
+    def forward(self, x):
+        nodes, *edges = x
+        return convolve(self.conv_1, F.relu(convolve(self.conv_0, nodes, *edges)), *edges)
+
+
+class Decoder(Gpt):
+    """Writes on: a prompt [B, P] -> the logits of the last step [B, V] and the tokens [B, N]."""
+
+    def __init__(self, sizes):
+        super().__init__(sizes)
+        self.length = sizes["length"]
+        self.kept = sizes["heads"], self.length, sizes["dim"] // sizes["heads"]
+
+    def forward(self, x):
+        empty = lambda: self.embed.weight.new_empty(len(x), *self.kept)
+        caches, tokens = [(empty(), empty()) for _ in self.blocks], []
+        logits = self.read(x, caches, 0)
+        for position in range(x.shape[1], self.length):
+            tokens.append(logits.argmax(-1, keepdim=True))
+            logits = self.read(tokens[-1], caches, position)
+        return logits, torch.cat(tokens, 1)
+
+    def read(self, ids, caches, start):
+        """Ids [B, T] at the positions from start on; their keys and values go to the caches."""
+        h = self.embed(ids) + self.positions.weight[start : start + ids.shape[1]]
+        for i, cache in zip(self.blocks, caches, strict=True):
+            block: Any = self.get_submodule(f"block_{i}")
+            h = h + cached_attention(block.attn, block.attn_norm(h), cache, start)
+            h = h + block.mlp(block.mlp_norm(h))
+        return self.head(self.norm(h[:, -1]))
+
+
+def cached_attention(attn, x, cache, start):
+    """x [B, T, D], cache: keys and values [B, H, S, d], those of x to be written at start."""
+    batch, steps, dim = x.shape
+    keys, values = (kept[:, :, : start + steps] for kept in cache)
+    parts = attn.qkv(x).split(dim, 2)
+    q, k, v = (y.view(batch, steps, attn.heads, -1).transpose(1, 2) for y in parts)
+    keys[:, :, start:], values[:, :, start:] = k, v
+    y = F.scaled_dot_product_attention(q, keys, values, is_causal=start == 0)
+    return attn.out(y.transpose(1, 2).reshape(batch, steps, dim))
+
+
 NETWORKS = {
     "mlp": lambda sizes: Mlp(sizes["widths"]),
     "cnn": Cnn,
@@ -295,4 +390,7 @@ NETWORKS = {
     "lstm": Lstm,
     "vit": Vit,
     "resnet50": ResNet50,
+    "gcn": Gcn,
+    "decode": Decoder,
+    "unet": Unet,
 }
