@@ -31,7 +31,7 @@ class Row:
 
     train, infer, call: p10, median and p90 of a step, and of the time until the call returns;
         ``train`` is empty where only inference is timed.
-    ratio: median over rounds of this peer's step by hand-written JAX's; ``None`` without it.
+    ratios: median over rounds of this peer's step by every peer's of the same round.
     """
 
     workload: str
@@ -39,12 +39,17 @@ class Row:
     train: list[float]
     infer: list[float]
     call: list[float]
-    ratio: float | None
+    ratios: dict[str, float]
     parts: dict[str, float]
     memory: dict[str, int | None]
     gflop: float
     rate: float  # examples or tokens a second
     rounds: int
+
+    @property
+    def ratio(self) -> float | None:
+        """To hand-written JAX, where that took part."""
+        return self.ratios.get("hand-written")
 
     @property
     def step(self) -> list[float]:
@@ -183,7 +188,6 @@ def timed(name: str, sizes, sides: dict[str, Process], rounds: int) -> list[Row]
 
     def row(peer: str) -> Row:
         step, infer, call = times[peer]
-        reference = times.get("hand-written")
         quantiles = lambda values: [float(q) for q in np.percentile(values, (10, 50, 90))]
         median = float(np.median(step))
         work = ceiling_flops() if peer == "ceiling" else gflop
@@ -193,7 +197,7 @@ def timed(name: str, sizes, sides: dict[str, Process], rounds: int) -> list[Row]
             train=quantiles(step) if workload.loss else [],
             infer=quantiles(infer),
             call=quantiles(call),
-            ratio=None if reference is None else float(np.median(step / reference[0])),
+            ratios={other: float(np.median(step / times[other][0])) for other in order},
             parts=sides[peer].ready["parts"],
             memory=sides[peer].ready["memory"],
             gflop=work,

@@ -93,7 +93,7 @@ def test_a_race_in_processes(tmp_path, capsys):
         times = row["train"] + row["infer"] + row["call"]
         assert all(t > 0 for t in times) and row["train"] == sorted(row["train"])
         assert row["memory"]["peak"] > 0 and row["parts"]["import"] > 0
-    assert stored["rows"][0]["ratio"] == 1 and stored["rows"][1]["rate"] > 0
+    assert stored["rows"][0]["ratios"]["hand-written"] == 1 and stored["rows"][1]["rate"] > 0
     assert not stored["left_out"] and "of hand-written" in capsys.readouterr().out
 
 
@@ -165,7 +165,9 @@ def row(peer, ratio, workload="mlp"):
     memory = {"peak": 2**30, "temporaries": None}
     parts = {"import": 1.0, "init": 0.5, "first step": 2.0}
     times = [0.001 * ratio, 0.002 * ratio, 0.003 * ratio]
-    return run.Row(workload, peer, times, times, times, ratio, parts, memory, 0.4, 6e4, 3)
+    others = {"hand-written": 1.0, "haiku": 0.8, "torch": 2.0}
+    ratios = {other: ratio / theirs for other, theirs in others.items()}
+    return run.Row(workload, peer, times, times, times, ratios, parts, memory, 0.4, 6e4, 3)
 
 
 def test_table_without_training():
@@ -262,11 +264,12 @@ def test_golden_counts_of_the_mlp():
 
 def test_targets_are_compared_with_the_best_of_each_kind():
     rows = [row("hand-written", 1.0), row("nnjax", 0.9), row("linen", 1.2), row("haiku", 0.8)]
-    rows += [row("torch", 2.0), row("ceiling", 0.1)]
+    rows += [row("torch", 2.0), row("ceiling", 0.1), row("nnjax devices", 1.5)]
     (line,) = report.targets(rows).splitlines()[2:]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells == [
         "mlp",
+        "nnjax",
         "0.90, aim 1: met",
         "1.12 (haiku), aim 1: **missed**",
         "0.45 (torch), aim 0.8: met",
