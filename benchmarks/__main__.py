@@ -59,6 +59,8 @@ def run(
         kept = {**clock.header(), "suite": suite, "target": compile_only, "compiled": found}
         path.write_text(json.dumps(kept, indent=1) + "\n")
         return
+    if suite == "gpu":
+        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # this process computes nothing
     sides = known("peer", peers, PEERS)
     smoke, backend = suite == "smoke", "cpu" if suite == "smoke" else suite
     rounds = rounds or (1 if smoke else 12)

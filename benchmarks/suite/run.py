@@ -1,4 +1,4 @@
-"""Time workloads in every peer: a process a side, all sides in turn, round after round."""
+"""Time workloads in every peer: a process a side where the chip allows it, all sides in turn."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import clock
-from benchmarks.suite import peers, workloads
+from benchmarks.suite import peers, worker, workloads
 from benchmarks.suite.workloads import WORKLOADS, Workload
 
 BURST = 0.25  # seconds that a side's turn should last at least
@@ -66,6 +66,7 @@ class Process:
             "JAX_PLATFORMS": {"gpu": "cuda"}.get(backend, backend),
             "KERAS_BACKEND": "jax",
             "TF_CPP_MIN_LOG_LEVEL": "3",
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # or the first side takes a GPU's memory
             "OMP_WAIT_POLICY": "PASSIVE",  # an idle PyTorch must not spin while others run
         }
         self.errors = (folder / f"{peer}.log").open("w+")
@@ -102,6 +103,25 @@ class Process:
             file.close()
 
 
+class Here:
+    """A side in this process, since a TPU serves but one; memory is then that of all sides."""
+
+    def __init__(self, peer: str, folder: Path, backend: str):
+        try:
+            self.runner, self.ready = worker.set_up(peer, folder)
+        except (Exception, SystemExit) as error:
+            raise SideError(f"{peer} ended: {type(error).__name__}: {error}") from error
+
+    def __call__(self, what: str, steps: int) -> dict[str, float]:
+        return worker.timed(self.runner, what, steps)
+
+    def close(self) -> None:
+        del self.runner
+
+
+HOSTS: dict[str, type[Process] | type[Here]] = {"cpu": Process, "gpu": Process, "tpu": Here}
+
+
 def race(
     name: str, names: Sequence[str], *, backend: str, smoke: bool, rounds: int
 ) -> tuple[list[Row], dict[str, str]]:
@@ -120,7 +140,7 @@ def race(
                 reason = peers.missing(peer)
                 if reason is None:
                     try:
-                        sides[peer] = Process(peer, folder, backend)
+                        sides[peer] = HOSTS[backend](peer, folder, backend)
                         compare(peer, folder)
                     except SideError as error:
                         reason = str(error)
@@ -167,7 +187,7 @@ def compare(peer: str, folder: Path) -> None:
             raise SideError(f"{peer}: {name} differs by {error:.1e} of its norm")
 
 
-def timed(name: str, sizes, sides: dict[str, Process], rounds: int) -> list[Row]:
+def timed(name: str, sizes, sides: dict[str, Process | Here], rounds: int) -> list[Row]:
     """Interleave the sides, each round another one first; the first round is warm-up."""
     workload = WORKLOADS[name]
     kinds = ("train", "infer") if workload.loss else ("infer",)
@@ -208,7 +228,7 @@ def timed(name: str, sizes, sides: dict[str, Process], rounds: int) -> list[Row]
     return [row(peer) for peer in order]
 
 
-def how_many(side: Process, kinds: Sequence[str]) -> dict[str, int]:
+def how_many(side: Process | Here, kinds: Sequence[str]) -> dict[str, int]:
     """Steps that last a burst, from a first few."""
     few = {what: min(side(what, 2)["step"] for _ in range(2)) for what in kinds}
     return {what: max(1, round(BURST / max(seconds, 1e-6))) for what, seconds in few.items()}

@@ -20,9 +20,18 @@ def main(peer: str, folder: Path) -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what the libraries print is not an answer
 
-    def answer(**values: Any) -> None:
+    def answer(values: dict[str, Any]) -> None:
         print(json.dumps(values), file=answers, flush=True)
 
+    runner, ready = set_up(peer, folder)
+    answer(ready)
+    for line in sys.stdin:
+        what, number = line.split()
+        answer(timed(runner, what, int(number)))
+
+
+def set_up(peer: str, folder: Path) -> tuple[Any, dict[str, Any]]:
+    """The side, its outputs and gradients left in the folder; seconds and bytes that it took."""
     import numpy as np
 
     from benchmarks import clock
@@ -41,7 +50,6 @@ def main(peer: str, folder: Path) -> None:
 
         if settings["backend"] != "cpu":
             raise SystemExit(f"{peer}: the cores of a CPU, not a {settings['backend']}")
-
         jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     check_backend(settings["backend"], peers.PEERS[peer].module)
     imported = time.perf_counter() - START
@@ -56,21 +64,19 @@ def main(peer: str, folder: Path) -> None:
 
     start = time.perf_counter()
     runner.wait((runner.train or runner.infer)())
-    first = time.perf_counter() - start
-    answer(parts={"import": imported, **runner.parts, "first step": first}, memory=memory(runner))
+    parts = {"import": imported, **runner.parts, "first step": time.perf_counter() - start}
+    return runner, {"parts": parts, "memory": memory(runner)}
 
-    calls = {"train": runner.train, "infer": runner.infer}
-    for line in sys.stdin:
-        what, number = line.split()
-        call = calls[what]
-        start, result = time.perf_counter(), None
-        for _ in range(int(number)):
-            result = call()
-        returned = time.perf_counter()
-        runner.wait(result)
-        done = time.perf_counter()
-        n = int(number)
-        answer(step=(done - start) / n, call=(returned - start) / n)
+
+def timed(runner: Any, what: str, steps: int) -> dict[str, float]:
+    """Seconds of a step, and until its call returned: a mean of ``steps`` in a row."""
+    call = {"train": runner.train, "infer": runner.infer}[what]
+    start, result = time.perf_counter(), None
+    for _ in range(steps):
+        result = call()
+    returned = time.perf_counter()
+    runner.wait(result)
+    return {"step": (time.perf_counter() - start) / steps, "call": (returned - start) / steps}
 
 
 def memory(runner) -> dict[str, int | None]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as commands, clock
-from benchmarks.suite import ahead, count, golden, peers, profile, report, run, workloads
+from benchmarks.suite import ahead, count, golden, peers, profile, report, run, worker, workloads
 from benchmarks.suite.peers import hand_written, nnjax
 from benchmarks.suite.workloads import WORKLOADS
 
@@ -95,6 +95,22 @@ def test_a_race_in_processes(tmp_path, capsys):
         assert row["memory"]["peak"] > 0 and row["parts"]["import"] > 0
     assert stored["rows"][0]["ratios"]["hand-written"] == 1 and stored["rows"][1]["rate"] > 0
     assert not stored["left_out"] and "of hand-written" in capsys.readouterr().out
+
+
+def test_a_race_in_one_process(monkeypatch):
+    monkeypatch.setitem(run.HOSTS, "cpu", run.Here)
+    names = ["hand-written", "nnjax", "torch", "blox"]
+    monkeypatch.setattr(peers, "missing", lambda peer: "none" if peer == "torch" else None)
+    monkeypatch.setattr(worker, "check_backend", refuse_blox)
+    rows, left_out = run.race("mlp", names, backend="cpu", smoke=True, rounds=2)
+    assert [row.peer for row in rows] == ["hand-written", "nnjax"]
+    assert all(row.train[0] > 0 for row in rows) and rows[1].ratios["hand-written"] > 0
+    assert left_out == {"torch": "none", "blox": "blox ended: SystemExit: blox: no"}
+
+
+def refuse_blox(wanted, module):
+    if module == "blox":
+        raise SystemExit("blox: no")
 
 
 def test_another_backend_is_refused():
