@@ -1,8 +1,10 @@
 """The examples run and reach the figures that they state."""
 
+import json
 import os
 import runpy
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
@@ -46,6 +48,28 @@ def test_graph_network(monkeypatch):
     assert 0.80 <= accuracy <= 0.84  # Kipf and Welling: 0.815
 
 
+@pytest.mark.slow
+def test_benchmark_notebook(monkeypatch, tmp_path):
+    """benchmark_tpu_gpu.ipynb, cell by cell, on one tiny workload."""
+    notebook = json.loads((EXAMPLES / "notebooks" / "benchmark_tpu_gpu.ipynb").read_text())
+    sides = ["hand-written", "nnjax", "ceiling"]
+    small = {"WORKLOADS": ["mlp"], "PEERS": sides, "ROUNDS": 1, "INSTALL": False}
+    monkeypatch.chdir(EXAMPLES / "notebooks")
+    names: dict[str, Any] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        exec(compile("".join(cell["source"]), cell["id"], "exec"), names)
+        if "parameters" in cell["metadata"].get("tags", ()):
+            names |= small
+        if "here" in names:
+            names["here"] = tmp_path  # where the results go
+    rows = json.loads((tmp_path / "benchmarks-smoke.json").read_text())["rows"]
+    assert [row["peer"] for row in rows] == sides
+    assert (tmp_path / "benchmarks-smoke.png").stat().st_size > 10_000
+
+
 def test_every_example_is_tested():
     tested = Path(__file__).read_text()
-    assert all(script.name in tested for script in EXAMPLES.glob("*.py"))
+    found = [*EXAMPLES.glob("*.py"), *EXAMPLES.rglob("*.ipynb")]
+    assert len(found) > 3 and all(script.name in tested for script in found)
