@@ -4,11 +4,12 @@ import math
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from nnjax.ops.lowering import backend
 
 
-def tensordot(x: jax.Array, kernel: jax.Array, axes: int = 1) -> jax.Array:
+def tensordot(x: ArrayLike, kernel: ArrayLike, axes: int = 1) -> jax.Array:
     """``jnp.tensordot(x, kernel, axes)``: x [..., *in] and kernel [*in, *out] -> [..., *out].
 
     On a CPU all leading axes of x go as one, as a plain product of two matrices. The kernel's
@@ -17,6 +18,7 @@ def tensordot(x: jax.Array, kernel: jax.Array, axes: int = 1) -> jax.Array:
     a GPT's whole step is 0.82 of the time (``benchmarks/kernels.py``). Elsewhere XLA merges the
     axes by itself. An x whose axes are sharded explicitly stays as it is.
     """
+    x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     lead, outs = x.shape[: x.ndim - axes], kernel.shape[axes:]
     if len(lead) < 2 or backend() != "cpu" or any(jax.typeof(x).sharding.spec):
         return jnp.tensordot(x, kernel, axes)

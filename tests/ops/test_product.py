@@ -37,6 +37,11 @@ def test_parity(x, kernel, axes):
     assert tensordot(x, kernel, axes).shape == want[0].shape
 
 
+def test_numpy_arrays_become_jax_arrays():
+    x, kernel = np.ones((2, 3, 4), np.float32), np.ones((4, 5), np.float32)
+    assert isinstance(tensordot(x, kernel), jax.Array)
+
+
 def test_one_plain_product_on_a_cpu_alone():
     x, kernel = numbers(2, 4, 5), numbers(5, 3)
     ranks = lambda: [
