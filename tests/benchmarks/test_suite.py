@@ -82,7 +82,8 @@ def test_a_side_that_differs_is_refused(tmp_path, change, message):
         run.compare("linen", tmp_path)
 
 
-def test_a_race_in_processes(tmp_path, capsys):
+def test_a_race_in_processes(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(run, "host", lambda *args: run.Process)
     file = tmp_path / "rows.json"
     commands.run(
         "smoke", workloads=["mlp"], peers=["hand-written", "nnjax", "ceiling"], rounds=2, out=file
@@ -97,8 +98,12 @@ def test_a_race_in_processes(tmp_path, capsys):
     assert not stored["left_out"] and "of hand-written" in capsys.readouterr().out
 
 
+def test_what_shares_a_process():
+    assert run.host("nnjax", "tpu", False) is run.host("torch", "cpu", True) is run.Here
+    assert run.host("nnjax", "gpu", False) is run.host("nnjax devices", "cpu", True) is run.Process
+
+
 def test_a_race_in_one_process(monkeypatch):
-    monkeypatch.setitem(run.HOSTS, "cpu", run.Here)
     names = ["hand-written", "nnjax", "torch", "blox"]
     monkeypatch.setattr(peers, "missing", lambda peer: "none" if peer == "torch" else None)
     monkeypatch.setattr(worker, "check_backend", refuse_blox)
