@@ -16,7 +16,7 @@ from benchmarks import clock
 from benchmarks.suite import peers, worker, workloads
 from benchmarks.suite.workloads import WORKLOADS, Workload
 
-BURST = 0.25  # seconds that a side's turn should last at least
+BURST = 0.25  # seconds that a side's turn should last at least; a smoke run's need not
 # Of an array's norm. Gradients may differ by ten times as much: where the input of a ReLU rounds to
 # either side of zero, they do (ResNet-18 by 0.8 %, PyTorch's against JAX's).
 TOLERANCE = 2e-3
@@ -158,7 +158,7 @@ def race(
                     print(f"  {peer} left out: {reason}", flush=True)
                     if peer in ("nnjax", "hand-written"):
                         raise SideError(reason)
-            return timed(name, sizes, sides, rounds), left_out
+            return timed(name, sizes, sides, rounds, 0.0 if smoke else BURST), left_out
         finally:
             for side in sides.values():
                 side.close()
@@ -194,12 +194,14 @@ def compare(peer: str, folder: Path) -> None:
             raise SideError(f"{peer}: {name} differs by {error:.1e} of its norm")
 
 
-def timed(name: str, sizes, sides: dict[str, Process | Here], rounds: int) -> list[Row]:
+def timed(
+    name: str, sizes, sides: dict[str, Process | Here], rounds: int, burst: float
+) -> list[Row]:
     """Interleave the sides, each round another one first; the first round is warm-up."""
     workload = WORKLOADS[name]
     kinds = ("train", "infer") if workload.loss else ("infer",)
     main = kinds[0]
-    steps = {peer: how_many(side, kinds) for peer, side in sides.items()}
+    steps = {peer: how_many(side, kinds, burst) for peer, side in sides.items()}
     order, runs = list(sides), {peer: [] for peer in sides}
     for number in range(rounds + 1):
         turn = number % len(order)
@@ -235,10 +237,10 @@ def timed(name: str, sizes, sides: dict[str, Process | Here], rounds: int) -> li
     return [row(peer) for peer in order]
 
 
-def how_many(side: Process | Here, kinds: Sequence[str]) -> dict[str, int]:
+def how_many(side: Process | Here, kinds: Sequence[str], burst: float) -> dict[str, int]:
     """Steps that last a burst, from a first few."""
     few = {what: min(side(what, 2)["step"] for _ in range(2)) for what in kinds}
-    return {what: max(1, round(BURST / max(seconds, 1e-6))) for what, seconds in few.items()}
+    return {what: max(1, round(burst / max(seconds, 1e-6))) for what, seconds in few.items()}
 
 
 def ceiling_flops() -> float:
