@@ -104,18 +104,18 @@ def test_what_shares_a_process():
 
 
 def test_a_race_in_one_process(monkeypatch):
-    names = ["hand-written", "nnjax", "torch", "blox"]
+    names = ["hand-written", "nnjax", "torch", "ceiling"]
     monkeypatch.setattr(peers, "missing", lambda peer: "none" if peer == "torch" else None)
-    monkeypatch.setattr(worker, "check_backend", refuse_blox)
+    monkeypatch.setattr(worker, "check_backend", refuse_ceiling)
     rows, left_out = run.race("mlp", names, backend="cpu", smoke=True, rounds=2)
     assert [row.peer for row in rows] == ["hand-written", "nnjax"]
     assert all(row.train[0] > 0 for row in rows) and rows[1].ratios["hand-written"] > 0
-    assert left_out == {"torch": "none", "blox": "blox ended: SystemExit: blox: no"}
+    assert left_out == {"torch": "none", "ceiling": "ceiling ended: SystemExit: ceiling: no"}
 
 
-def refuse_blox(wanted, module):
-    if module == "blox":
-        raise SystemExit("blox: no")
+def refuse_ceiling(wanted, module):
+    if module == "ceiling":
+        raise SystemExit("ceiling: no")
 
 
 def test_another_backend_is_refused():
@@ -200,6 +200,7 @@ def test_table_without_training():
 
 
 def test_a_network_that_a_peer_lacks_is_told():
+    pytest.importorskip("blox")
     with pytest.raises(ValueError, match="gcn: not written for blox"):
         peers.check("blox", "gcn")
 
