@@ -41,6 +41,7 @@ class Training:
     """Replace a run that is there already."""
 
     def model(self, image: tuple[int, int, int], classes: int) -> Layer:
+        """Each subcommand's own network: float32[batch, *image] -> logits [batch, classes]."""
         raise NotImplementedError
 
     def make_optimizer(self, steps: int) -> optax.GradientTransformation:

@@ -44,8 +44,8 @@ def repeat(
     remat: what to compute again on the way back instead of storing it. True: all but what passes
         between blocks; False: nothing; or a policy of ``jax.checkpoint_policies``. None, inside
         the scan: what is quick to redo, all but products and their like, since a loop has to
-        copy whatever it stores (for a GPT of 6 blocks of width 384 on two CPU cores 0.85 of the
-        time and 0.4 of the memory; not measured elsewhere). None, unrolled: nothing.
+        copy whatever it stores (for a GPT's 6 blocks of width 384 on two CPU cores 0.87 of the
+        time, ``benchmarks/kernels.py``; not measured elsewhere). None, unrolled: nothing.
     Raises: ValueError, if a block does not hand on the shape and dtype that it takes.
     """
     check_positive("repeat", n=n)

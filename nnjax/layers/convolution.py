@@ -336,9 +336,7 @@ def _conv(
             )
         chosen = implementation
         if chosen == "auto" and not train:
-            chosen = (
-                "whole"  # it is the gradients that run side by side; a forward pass gets slower
-            )
+            chosen = "whole"  # the gradients run side by side; a forward pass alone gets slower
         return convolution.conv(
             x,
             kernel,

@@ -14,9 +14,9 @@ def tensordot(x: ArrayLike, kernel: ArrayLike, axes: int = 1) -> jax.Array:
 
     On a CPU all leading axes of x go as one, as a plain product of two matrices. The kernel's
     gradient is then one, too, for which XLA:CPU has its quick routine; summed over two axes or more
-    it takes a slow one, at 74 of the 203 GFLOP/s for [8, 256, 384] by [384, 1536] on two cores, and
-    a GPT's whole step is 0.82 of the time (``benchmarks/kernels.py``). Elsewhere XLA merges the
-    axes by itself. An x whose axes are sharded explicitly stays as it is.
+    it takes a slow one (forward and backward of [8, 256, 384] by [384, 1536] on two cores: 0.79 of
+    the time, ``benchmarks/kernels.py``). Elsewhere XLA merges the axes by itself. An x whose axes
+    are sharded explicitly stays as it is.
     """
     x, kernel = jnp.asarray(x), jnp.asarray(kernel)
     lead, outs = x.shape[: x.ndim - axes], kernel.shape[axes:]

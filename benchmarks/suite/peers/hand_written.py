@@ -89,22 +89,33 @@ def cnn(params, state, x, train, sizes):
     return linear(params["linear_1"], x), new
 
 
-def resnet(params, state, x, train, sizes):
+def norms(state, train):
+    """``norm(path, p, x)``, and the dict in which it leaves the new statistics."""
     new = {}
 
     def norm(path, p, x):
         x, new[path] = batch_norm(p, state[path], x, train)
         return x
 
+    return norm, new
+
+
+def joined(norm, path, p, x, h, stride):
+    """``relu(x + h)``; where the shapes differ, x goes through a 1x1 convolution."""
+    if "shortcut" in p:
+        x = norm(path + "shortcut_norm", p["shortcut_norm"], conv(p["shortcut"], x, stride))
+    return jax.nn.relu(x + h)
+
+
+def resnet(params, state, x, train, sizes):
+    norm, new = norms(state, train)
     x = jax.nn.relu(norm("stem_norm", params["stem_norm"], conv(params["stem"], x)))
     for i in range(2 * len(sizes["features"])):
         p, path = params[f"block_{i}"], f"block_{i}/"
         stride = 2 if i % 2 == 0 and i > 0 else 1
         h = jax.nn.relu(norm(path + "norm_0", p["norm_0"], conv(p["conv_0"], x, stride)))
         h = norm(path + "norm_1", p["norm_1"], conv(p["conv_1"], h))
-        if "shortcut" in p:
-            x = norm(path + "shortcut_norm", p["shortcut_norm"], conv(p["shortcut"], x, stride))
-        x = jax.nn.relu(x + h)
+        x = joined(norm, path, p, x, h, stride)
     return linear(params["linear"], x.mean((1, 2))), new
 
 
@@ -118,8 +129,12 @@ def gpt(params, state, x, train, sizes):
 
 def block(p, h, heads, length, causal):
     h = h + attention(p["attn"], layer_norm(p["attn_norm"], h), heads, length, causal)
+    return h + feed_forward(p, h)
+
+
+def feed_forward(p, h):
     hidden = jax.nn.gelu(linear(p["mlp"]["linear_0"], layer_norm(p["mlp_norm"], h)))
-    return h + linear(p["mlp"]["linear_1"], hidden)
+    return linear(p["mlp"]["linear_1"], hidden)
 
 
 def attention(p, x, heads, length, causal):
@@ -160,12 +175,7 @@ def vit(params, state, x, train, sizes):
 
 
 def resnet50(params, state, x, train, sizes):
-    new = {}
-
-    def norm(path, p, x):
-        x, new[path] = batch_norm(p, state[path], x, train)
-        return x
-
+    norm, new = norms(state, train)
     x = jax.nn.relu(norm("stem_norm", params["stem_norm"], conv(params["stem"], x, 2)))
     x = max_pool(x, 3, pad=1)
     for i, (_, _, stride) in enumerate(bottlenecks(sizes)):
@@ -173,9 +183,7 @@ def resnet50(params, state, x, train, sizes):
         h = jax.nn.relu(norm(path + "norm_0", p["norm_0"], conv(p["conv_0"], x)))
         h = jax.nn.relu(norm(path + "norm_1", p["norm_1"], conv(p["conv_1"], h, stride)))
         h = norm(path + "norm_2", p["norm_2"], conv(p["conv_2"], h))
-        if "shortcut" in p:
-            x = norm(path + "shortcut_norm", p["shortcut_norm"], conv(p["shortcut"], x, stride))
-        x = jax.nn.relu(x + h)
+        x = joined(norm, path, p, x, h, stride)
     return linear(params["linear"], x.mean((1, 2))), new
 
 
@@ -200,8 +208,7 @@ def decode(params, state, x, train, sizes):
             p = params[f"block_{i}"]
             y, cache = cached_attention(p["attn"], layer_norm(p["attn_norm"], h), cache, start)
             h = h + y
-            hidden = jax.nn.gelu(linear(p["mlp"]["linear_0"], layer_norm(p["mlp_norm"], h)))
-            h = h + linear(p["mlp"]["linear_1"], hidden)
+            h = h + feed_forward(p, h)
             new.append(cache)
         return linear(params["head"], layer_norm(params["norm"], h[:, -1])), new
 

@@ -80,27 +80,35 @@ def cnn(sizes):
     )
 
 
-def basic_block(inside, outside, stride):
+def with_shortcut(body, inside, outside, stride, **layers):
+    """``relu(x + body(net, x))``; where the shapes differ, x goes through a 1x1 convolution."""
+
     def forward(net, x):
-        h = jax.nn.relu(net.norm_0(net.conv_0(x)))
-        h = net.norm_1(net.conv_1(h))
+        h = body(net, x)
         if inside != outside:
             x = net.shortcut_norm(net.shortcut(x))
         return jax.nn.relu(x + h)
 
-    shortcut = {}
     if inside != outside:
-        shortcut = {
-            "shortcut": nn.conv(inside, outside, 1, stride=stride, bias=False),
-            "shortcut_norm": nn.batch_norm(outside),
-        }
-    return nn.compose(
-        forward,
+        layers["shortcut"] = nn.conv(inside, outside, 1, stride=stride, bias=False)
+        layers["shortcut_norm"] = nn.batch_norm(outside)
+    return nn.compose(forward, **layers)
+
+
+def basic_block(inside, outside, stride):
+    def body(net, x):
+        h = jax.nn.relu(net.norm_0(net.conv_0(x)))
+        return net.norm_1(net.conv_1(h))
+
+    return with_shortcut(
+        body,
+        inside,
+        outside,
+        stride,
         conv_0=nn.conv(inside, outside, 3, stride=stride, padding=1, bias=False),
         norm_0=nn.batch_norm(outside),
         conv_1=nn.conv(outside, outside, 3, bias=False),
         norm_1=nn.batch_norm(outside),
-        **shortcut,
     )
 
 
@@ -163,29 +171,22 @@ def vit(sizes):
 def bottleneck(inside, features, stride):
     outside = 4 * features
 
-    def forward(net, x):
+    def body(net, x):
         h = jax.nn.relu(net.norm_0(net.conv_0(x)))
         h = jax.nn.relu(net.norm_1(net.conv_1(h)))
-        h = net.norm_2(net.conv_2(h))
-        if inside != outside:
-            x = net.shortcut_norm(net.shortcut(x))
-        return jax.nn.relu(x + h)
+        return net.norm_2(net.conv_2(h))
 
-    shortcut = {}
-    if inside != outside:
-        shortcut = {
-            "shortcut": nn.conv(inside, outside, 1, stride=stride, bias=False),
-            "shortcut_norm": nn.batch_norm(outside),
-        }
-    return nn.compose(
-        forward,
+    return with_shortcut(
+        body,
+        inside,
+        outside,
+        stride,
         conv_0=nn.conv(inside, features, 1, bias=False),
         norm_0=nn.batch_norm(features),
         conv_1=nn.conv(features, features, 3, stride=stride, padding=1, bias=False),
         norm_1=nn.batch_norm(features),
         conv_2=nn.conv(features, outside, 1, bias=False),
         norm_2=nn.batch_norm(outside),
-        **shortcut,
     )
 
 

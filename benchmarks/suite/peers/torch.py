@@ -182,22 +182,34 @@ def conv(inside, outside, kernel_size, stride=1):
     return nn.Conv2d(inside, outside, kernel_size, stride, kernel_size // 2, bias=False)
 
 
-class BasicBlock(nn.Module):
+class Residual(nn.Module):
+    """``relu(x + body(x))``; where the shapes differ, x goes through a 1x1 convolution."""
+
     def __init__(self, inside, outside, stride):
         super().__init__()
-        self.conv_0, self.norm_0 = conv(inside, outside, 3, stride), nn.BatchNorm2d(outside)
-        self.conv_1, self.norm_1 = conv(outside, outside, 3), nn.BatchNorm2d(outside)
         self.changes = inside != outside
         if self.changes:
             self.shortcut = conv(inside, outside, 1, stride)
             self.shortcut_norm = nn.BatchNorm2d(outside)
 
+    def body(self, x):
+        raise NotImplementedError(type(self).__name__)
+
     def forward(self, x):
-        h = F.relu(self.norm_0(self.conv_0(x)))
-        h = self.norm_1(self.conv_1(h))
+        h = self.body(x)
         if self.changes:
             x = self.shortcut_norm(self.shortcut(x))
         return F.relu(x + h)
+
+
+class BasicBlock(Residual):
+    def __init__(self, inside, outside, stride):
+        super().__init__(inside, outside, stride)
+        self.conv_0, self.norm_0 = conv(inside, outside, 3, stride), nn.BatchNorm2d(outside)
+        self.conv_1, self.norm_1 = conv(outside, outside, 3), nn.BatchNorm2d(outside)
+
+    def body(self, x):
+        return self.norm_1(self.conv_1(F.relu(self.norm_0(self.conv_0(x)))))
 
 
 class ResNet(nn.Sequential):
@@ -288,25 +300,18 @@ class Vit(nn.Module):
         return self.head(self.norm(h).mean(1))
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(Residual):
     def __init__(self, inside, features, stride):
-        super().__init__()
         outside = 4 * features
+        super().__init__(inside, outside, stride)
         self.conv_0, self.norm_0 = conv(inside, features, 1), nn.BatchNorm2d(features)
         self.conv_1, self.norm_1 = conv(features, features, 3, stride), nn.BatchNorm2d(features)
         self.conv_2, self.norm_2 = conv(features, outside, 1), nn.BatchNorm2d(outside)
-        self.changes = inside != outside
-        if self.changes:
-            self.shortcut = conv(inside, outside, 1, stride)
-            self.shortcut_norm = nn.BatchNorm2d(outside)
 
-    def forward(self, x):
+    def body(self, x):
         h = F.relu(self.norm_0(self.conv_0(x)))
         h = F.relu(self.norm_1(self.conv_1(h)))
-        h = self.norm_2(self.conv_2(h))
-        if self.changes:
-            x = self.shortcut_norm(self.shortcut(x))
-        return F.relu(x + h)
+        return self.norm_2(self.conv_2(h))
 
 
 class ResNet50(nn.Sequential):
