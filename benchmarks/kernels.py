@@ -86,6 +86,7 @@ def kernels() -> Mapping[str, tuple[Side, Mapping[str, Side], bool]]:
     wider = nn.linear(384, 1536).init(key)[0]
     block = nn.encoder_block(384, 6, causal=True)
     blocks = nn.serial(*[block] * 6)
+    dropping = nn.serial(*[nn.encoder_block(384, 6, causal=True, dropout_rate=0.2)] * 6)
     drawn, _ = blocks.init(key)
     stacked = nn.stack(list(drawn.values()))
     features = (draw(6, 64, 128, 256),)
@@ -142,6 +143,11 @@ def kernels() -> Mapping[str, tuple[Side, Mapping[str, Side], bool]]:
             {"norms not settled": (functools.partial(unsettled, blocks), (drawn, *tokens))},
             True,
         ),
+        "the same blocks with dropout 0.2": (
+            (functools.partial(dropping, key=key, train=True), (drawn, *tokens)),
+            {"no dropout": (blocks, (drawn, *tokens))},
+            False,
+        ),
         "the same blocks in a scan": (
             (nn.repeat(block, 6), (stacked, *tokens)),
             {
@@ -151,8 +157,11 @@ def kernels() -> Mapping[str, tuple[Side, Mapping[str, Side], bool]]:
             True,
         ),
         "LSTM of 256 features, 128 steps, batch 64": (
-            (lambda x: lstm(params, x)[0], features),
-            {"projection outside the scan": (lambda x: outside(params, x)[0], features)},
+            (lambda p, x: lstm(p, x)[0], (params, *features)),
+            {
+                "the cell in jax.lax.scan": (step_by_step, (params, *features)),
+                "projection outside the scan": (lambda p, x: outside(p, x)[0], (params, *features)),
+            },
             True,
         ),
     }
@@ -170,6 +179,13 @@ def norm_two_pass(x):
 def unsettled(model, params, x):
     with mock.patch("nnjax.ops.normalization.settled", lambda x: x):
         return model(params, x)
+
+
+def step_by_step(params, x):
+    cell = nn.lstm_cell(256, 256)
+    step = lambda carry, x_t: cell(params, x_t, carry)[::-1]
+    zero = jnp.zeros((len(x), 256))
+    return jax.lax.scan(step, (zero, zero), x.swapaxes(0, 1))[1].swapaxes(0, 1)
 
 
 def drop_by_rbg(x):

@@ -52,7 +52,7 @@ def cached(
     Shapes: the model's; batch are all axes before T in what attention gets.
     Dtypes: keys and values are kept in dtype.
     State: the model's, and at each causal attention ``cache`` with key and value
-        [*batch, length, K, D] and length, the count so far; at layers that add positions, clock.
+        [*batch, K, length, D] and length, the count so far; at layers that add positions, clock.
     Raises: ValueError, if model remembers nothing, pieces do not fit, or, decoding, attention is
         not causal.
     Source: Shazeer 2019, https://arxiv.org/abs/1911.02150, section 2.4, on what decoding keeps.
@@ -103,7 +103,7 @@ def kv_cache(key_heads: int, head_dim: int, *, causal: bool = True) -> Layer:
     def remember(room):
         if not causal:
             return dataclasses.replace(idle, _apply=refuse) if room.decode else idle
-        kept = (*room.batch, room.length, key_heads, head_dim)
+        kept = (*room.batch, key_heads, room.length, head_dim)  # as the products read it: no copy
         shapes = {"key": kept, "value": kept, "length": ()}
 
         def init(key):
@@ -123,11 +123,12 @@ def kv_cache(key_heads: int, head_dim: int, *, causal: bool = True) -> Layer:
                 )
             v = jnp.where(count + steps <= room.length, v, jnp.nan)
             write = lambda old, new: jax.lax.dynamic_update_slice_in_dim(
-                old, new.astype(old.dtype), count, axis=-3
+                old, new.swapaxes(-3, -2).astype(old.dtype), count, axis=-2
             )
             keys, values = write(keys, k), write(values, v)
             new_state = {"key": keys, "value": values, "length": count + steps}
-            return (keys.astype(k.dtype), values.astype(v.dtype)), new_state
+            read = lambda kept, new: kept.swapaxes(-3, -2).astype(new.dtype)
+            return (read(keys, k), read(values, v)), new_state
 
         return Remembering(init, decode if room.decode else apply, name, remember=remember)
 

@@ -23,9 +23,10 @@ from nnjax.initializers import (
     uniform,
     zeros,
 )
-from nnjax.layers.sequences import running, select
+from nnjax.layers.sequences import running
 from nnjax.ops.linear_recurrence import linear_recurrence
 from nnjax.ops.precision import widen
+from nnjax.ops.recurrence import select
 
 
 def min_gru(

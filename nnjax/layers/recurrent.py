@@ -4,6 +4,7 @@ A call without a carry starts at zero: ``cell(params, x)`` is the first step of 
 carry has the shape of all later ones. ``scan_time`` in ``unroll.py`` runs a cell along a sequence.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ from nnjax.initializers import Initializer, draw, lecun_normal, orthogonal, zero
 from nnjax.layers.convolution import conv
 from nnjax.layers.dropout import dropout
 from nnjax.ops.product import tensordot
+from nnjax.ops.recurrence import Step
 
 sigmoid, tanh = jax.nn.sigmoid, jnp.tanh
 
@@ -51,13 +53,14 @@ def elman_cell(
     Source: Elman 1990, https://doi.org/10.1207/s15516709cog1402_1.
     """
 
-    def step(p, now, h, drop):
-        h = activation(now + drop(h) @ p["recurrent"])
+    def update(p, gates, h):
+        h = activation(gates)
         return h, h
 
     name = f"elman_cell({in_features}, {hidden_features})"
     inits = {"kernel": kernel_init, "recurrent": recurrent_init, "bias": bias_init}
     shapes = _shapes(name, in_features, hidden_features, 1, bias)
+    step = Step(project, feed, jnp.add, update)
     return _cell(name, step, shapes, inits, (hidden_features,), recurrent_dropout_rate)
 
 
@@ -94,9 +97,9 @@ def lstm_cell(
         https://arxiv.org/abs/1402.1128; gate order as in PyTorch, whose two biases are one here.
     """
 
-    def step(p, now, carry, drop):
-        h, c = carry
-        i, f, g, o = jnp.split(now + drop(h) @ p["recurrent"], 4, axis=-1)
+    def update(p, gates, carry):
+        _, c = carry
+        i, f, g, o = jnp.split(gates, 4, axis=-1)
         if peephole:
             i, f = i + p["peephole"][0] * c, f + p["peephole"][1] * c
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
@@ -118,6 +121,7 @@ def lstm_cell(
         outputs = projection
         shapes["recurrent"] = (projection, 4 * hidden_features)
         shapes["projection"], inits["projection"] = (hidden_features, projection), kernel_init
+    step = Step(project, feed, jnp.add, update)
     return _cell(name, step, shapes, inits, (outputs, hidden_features), recurrent_dropout_rate)
 
 
@@ -152,11 +156,11 @@ def gru_cell(
         do PyTorch, cuDNN and Flax; version 3 before. Order and signs as in PyTorch.
     """
 
-    def step(p, now, h, drop):
-        seen = drop(h)
+    def update(p, gates, h):
+        now, fed = gates
         if reset_after:
             r, z, n = jnp.split(now, 3, axis=-1)
-            from_r, from_z, from_n = jnp.split(seen @ p["recurrent"], 3, axis=-1)
+            from_r, from_z, from_n = jnp.split(fed, 3, axis=-1)
             if bias:
                 from_n = from_n + p["recurrent_bias"]
             r, z = sigmoid(r + from_r), sigmoid(z + from_z)
@@ -164,8 +168,8 @@ def gru_cell(
         else:
             gates, candidate = jnp.split(p["recurrent"], [2 * hidden_features], axis=-1)
             rz, n = jnp.split(now, [2 * hidden_features], axis=-1)
-            r, z = jnp.split(sigmoid(rz + seen @ gates), 2, axis=-1)
-            n = tanh(n + (r * seen) @ candidate)
+            r, z = jnp.split(sigmoid(rz + fed @ gates), 2, axis=-1)
+            n = tanh(n + (r * fed) @ candidate)
         h = n + z * (h - n)  # the slope in z is h - n: no difference of two large terms
         return h, h
 
@@ -174,6 +178,7 @@ def gru_cell(
     inits = {"kernel": kernel_init, "recurrent": recurrent_init, "bias": bias_init}
     if reset_after and bias:
         shapes["recurrent_bias"], inits["recurrent_bias"] = (hidden_features,), bias_init
+    step = Step(project, feed if reset_after else as_it_is, both, update)
     return _cell(name, step, shapes, inits, (hidden_features,), recurrent_dropout_rate)
 
 
@@ -203,18 +208,19 @@ def minimal_gru_cell(
     Source: Zhou et al. 2016, https://arxiv.org/abs/1603.09420, equations 6.
     """
 
-    def step(p, now, h, drop):
-        seen = drop(h)
+    def update(p, gates, h):
+        now, fed = gates
         f, n = jnp.split(now, 2, axis=-1)
         gate, candidate = jnp.split(p["recurrent"], 2, axis=-1)
-        f = sigmoid(f + seen @ gate)
-        n = tanh(n + (f * seen) @ candidate)
+        f = sigmoid(f + fed @ gate)
+        n = tanh(n + (f * fed) @ candidate)
         h = h + f * (n - h)
         return h, h
 
     name = f"minimal_gru_cell({in_features}, {hidden_features})"
     shapes = _shapes(name, in_features, hidden_features, 2, bias)
     inits = {"kernel": kernel_init, "recurrent": recurrent_init, "bias": bias_init}
+    step = Step(project, as_it_is, both, update)
     return _cell(name, step, shapes, inits, (hidden_features,), recurrent_dropout_rate)
 
 
@@ -270,33 +276,63 @@ def _shapes(name, in_features, hidden_features, gates, bias) -> dict[str, tuple[
     return shapes | ({"bias": (wide,)} if bias else {})
 
 
-def project(params, x):
-    """What a step of these cells makes of x alone: ``x @ kernel + bias``, one step's or all."""
-    now = tensordot(x, params["kernel"])
-    return now + params["bias"] if "bias" in params else now
+def project(weights, x):
+    """What these cells make of x, one step's or all: ``x @ kernel + bias``."""
+    now = tensordot(x, weights["kernel"])
+    return now + weights["bias"] if "bias" in weights else now
 
 
-def _cell(name: str, step, shapes, inits, sizes: tuple[int, ...], rate: float) -> Layer:
-    """``step(params, now, carry, drop) -> (y, carry)`` as a layer, with ``now = project(x)``.
+def feed(weights, h):
+    """What most of them make of h."""
+    return tensordot(h, weights["recurrent"])
 
-    A carry has parts of ``sizes``. Called with ``projected=True``, x is what ``project`` returns.
-    """
+
+def as_it_is(weights, h):
+    """h, for the cells that reset it before its product."""
+    return h
+
+
+def both(now, fed):
+    return now, fed
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Gated(Layer):
+    """A cell that is known in its parts, so that a loop over it may take some of them out."""
+
+    step: Step = None  # type: ignore  # always given
+    noise: Layer = None  # type: ignore
+
+    def weights(self, params) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+        """The parameters of project and feed, and the others."""
+        names = {"kernel", "bias"} | ({"recurrent"} if self.step.feed is feed else set())
+        ours = {name: a for name, a in params.items() if name in names}
+        return ours, {name: a for name, a in params.items() if name not in names}
+
+    def kept(self, carry, key) -> jax.Array:
+        """What h is multiplied by where it is fed back: the dropout of ones like it."""
+        h = carry[0] if isinstance(carry, tuple) else carry
+        return self.noise({}, jnp.ones_like(h), key=key, train=True)
+
+
+def _cell(name: str, step: Step, shapes, inits, sizes: tuple[int, ...], rate: float) -> Gated:
+    """The step as a layer; its carry has parts of ``sizes``."""
     check_rate(name, rate)
     noise = dropout(rate)
 
     def init(key):
         return draw(key, shapes, **inits), {}
 
-    def apply(params, state, x, carry=None, *, projected=False, key=None, train=False):
+    def apply(params, state, x, carry=None, *, key=None, train=False):
         check_floating(name, "x", x)
-        check_shape(name, "x", x, (..., shapes["kernel"][int(projected)]))
+        check_shape(name, "x", x, (..., shapes["kernel"][0]))
         check_entries(name, "params", params, **shapes)
         carry = _parts(name, carry, sizes, x.shape[:-1], x.dtype)
-        drop = lambda h: noise({}, h, key=key, train=train)
-        now = x if projected else project(params, x)
-        return step(params, now, carry, drop), state
+        h = noise({}, carry[0] if len(sizes) > 1 else carry, key=key, train=train)
+        gates = step.join(step.project(params, x), step.feed(params, h))
+        return step.update(params, gates, carry), state
 
-    return Layer(init, apply, name, random=rate > 0)
+    return Gated(init, apply, name, random=rate > 0, step=step, noise=noise)
 
 
 def _parts(name: str, carry: Any, sizes: tuple[int, ...], batch: tuple[int, ...], dtype) -> Any:

@@ -30,8 +30,3 @@ def running(name: str, shape: tuple[int, ...], lengths: Any, mask: Any) -> jax.A
         check_shape(name, "mask", mask, shape, "Give one entry a step of x.")
         return jnp.asarray(mask)
     return None
-
-
-def select(runs: jax.Array, x: jax.Array, other: Any) -> jax.Array:
-    """x where ``runs``, else ``other``; ``runs`` has the leading axes of x."""
-    return jnp.where(runs.reshape(runs.shape + (1,) * (x.ndim - runs.ndim)), x, other)

@@ -10,16 +10,16 @@ from typing import Any, Literal, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from nnjax.core import Layer, as_layer, check_choice, check_positive, check_shape, compose
 from nnjax.core.errors import LayerTypeError, LayerValueError
 from nnjax.initializers import Initializer, lecun_normal, orthogonal, zeros
 from nnjax.layers.dropout import dropout
-from nnjax.layers.recurrent import elman_cell, gru_cell, lstm_cell, project
-from nnjax.layers.sequences import running, select
+from nnjax.layers.recurrent import Gated, elman_cell, gru_cell, lstm_cell
+from nnjax.layers.sequences import running
 from nnjax.ops.lowering import backend, way
 from nnjax.ops.random import fold_in
+from nnjax.ops.recurrence import recur, select, varying
 
 Implementation = Literal["auto", "inside", "outside"]
 
@@ -289,7 +289,7 @@ def _scan_time(
     variational: bool,
     implementation: Implementation = "inside",
 ) -> Layer:
-    """``implementation`` other than "inside" is for cells that take a projected x."""
+    """A ``Gated`` cell that draws no noise of its own at each step runs by ``recur``."""
 
     def apply(
         params,
@@ -312,15 +312,15 @@ def _scan_time(
             runs = jnp.moveaxis(runs, axis, 0)
         xs = jnp.moveaxis(x, axis, 0)
 
-        def call(state, carry, t, x_t, **given):
+        def call(state, carry, t, x_t):
             noise = key if variational or key is None else fold_in(key, t)
             noise = noise if cell.random and train else None
-            return cell.apply(params, state, x_t, carry, *further, key=noise, train=train, **given)
+            return cell.apply(params, state, x_t, carry, *further, key=noise, train=train)
 
         def step(moving, now):
             old, states = moving
             t, x_t, runs_t = now
-            (y, new), states = call(states if train else state, old, t, x_t, **given)
+            (y, new), states = call(states if train else state, old, t, x_t)
             if runs_t is not None:
                 keep = lambda new, old: select(runs_t, new, old)
                 new = jax.tree.map(keep, new, old)
@@ -328,12 +328,18 @@ def _scan_time(
             return (new, states if train else {}), y
 
         start = _start(name, lambda x_t: call(state, carry, 0, x_t)[0][1], xs, carry)
-        start = _varying(start, (x, params, state, further, runs))
-        outside = implementation == "outside" or implementation == "auto" and backend() != "cpu"
-        given = {"projected": True} if outside else {}
-        moving = (start, _varying(state, (x, params, further)) if train else {})
-        with way("projection", "outside" if outside else "inside"):
-            now = (jnp.arange(xs.shape[0]), project(params, xs) if outside else xs, runs)
+        start = varying(start, (x, params, state, further, runs))
+        noisy = cell.random and train
+        if isinstance(cell, Gated) and (variational or not noisy):
+            outside = implementation == "outside" or implementation == "auto" and backend() != "cpu"
+            keep = cell.kept(start, key) if noisy else None
+            with way("projection", "outside" if outside else "inside"):
+                inputs = *cell.weights(params), xs, start, runs, keep
+                carry, y = recur(cell.step, outside, reverse, *inputs)
+            new_state = state
+        else:
+            moving = (start, varying(state, (x, params, further)) if train else {})
+            now = (jnp.arange(xs.shape[0]), xs, runs)
             (carry, new_state), y = jax.lax.scan(step, moving, now, reverse=reverse)
         y = jax.tree.map(lambda part: jnp.moveaxis(part, 0, axis), y)
         return (y, carry), new_state if train else state
@@ -360,21 +366,6 @@ def _start(name: str, carry_after: Callable[[Any], Any], xs: jax.Array, carry: A
             "Pass what an earlier call returned, or cast it to the dtype of x and params."
         )
     return carry
-
-
-def _varying(tree: Any, inputs: Any) -> Any:
-    """The same numbers, varying over the devices of a ``jax.shard_map`` as the inputs do.
-
-    A scan keeps that kind as it keeps shapes. What is added is a sum of nothing.
-    """
-    nothing = [
-        jnp.sum(jnp.atleast_1d(leaf)[:0].astype(bool))
-        for leaf in jax.tree.leaves(inputs)
-        if isinstance(leaf, Tracer)
-    ]
-    zero: Any = sum(nothing) if nothing else None
-    add = lambda leaf: leaf if zero is None else leaf + zero.astype(jnp.result_type(leaf))
-    return jax.tree.map(add, tree)
 
 
 def _split(name: str, carry: Any, n: int) -> tuple[Any, ...]:
