@@ -1,4 +1,4 @@
-"""Compile train steps for TPUs and GPUs that are not here, and read what the compiler says.
+"""Compile our steps for TPUs and GPUs that are not here, and read what the compiler says.
 
 ``python -m benchmarks run --suite tpu --compile-only v5e:2x2`` needs libtpu (``pip install -e
 '.[tpu-aot]'``, on Linux); ``--suite gpu --compile-only h200`` the plugin, ``pip install --no-deps
@@ -18,6 +18,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from benchmarks import clock
@@ -53,13 +54,8 @@ GPUS = {
 
 def compile_all(suite: str, target: str, names: list[str]) -> dict[str, dict[str, Any]]:
     """The figures of each workload, or ``{"error": ...}``; each in a process of its own."""
-    from benchmarks.suite.workloads import WORKLOADS
-
     found = {}
     for name in names:
-        if not WORKLOADS[name].loss:
-            found[name] = {"error": "no train step"}
-            continue
         command = [sys.executable, "-m", "benchmarks.suite.ahead", suite, target, name]
         done = subprocess.run(
             command, env=os.environ | ENVIRONMENT, capture_output=True, text=True, cwd=clock.ROOT
@@ -85,7 +81,9 @@ def table(found: dict[str, dict[str, Any]]) -> str:
             lines.append([name, "", "", row["error"], "", "", "", "", ""])
             continue
         top = ", ".join(f"{layer} {share:.0%}" for layer, share in row["layers"])
-        moved = ", ".join(f"{n} {kind}" for kind, n in row["collectives"].items()) or "none"
+        counts = row["collectives"]
+        moved = "not readable" if counts is None else "none"
+        moved = ", ".join(f"{n} {kind}" for kind, n in (counts or {}).items()) or moved
         number = lambda value, digits: "" if value is None else f"{value:,.{digits}f}"
         lines.append(
             [
@@ -98,7 +96,7 @@ def table(found: dict[str, dict[str, Any]]) -> str:
 
 
 def compile_one(suite: str, target: str, name: str) -> dict[str, Any]:
-    """Compile the train step of one workload for the chips of ``target``."""
+    """Compile one workload for the chips of ``target``: its train step, or what it infers."""
     import jax
     import numpy as np
     from jax.experimental import topologies
@@ -106,7 +104,7 @@ def compile_one(suite: str, target: str, name: str) -> dict[str, Any]:
 
     from benchmarks.suite import workloads
     from benchmarks.suite.count import collectives, products
-    from benchmarks.suite.peers.nnjax import training
+    from benchmarks.suite.peers.nnjax import inference, training
     from nnjax.ops.lowering import compile_for
 
     if suite == "tpu":
@@ -121,7 +119,15 @@ def compile_one(suite: str, target: str, name: str) -> dict[str, Any]:
     mesh = Mesh(np.array(chips), ("chips",))
     workload = workloads.WORKLOADS[name]
     sizes = {**workload.sizes, "batch": workload.sizes["batch"] * len(chips)}
-    _, step, init = training(workload.network, sizes)
+    step: Any
+    if workload.loss:
+        _, step, init = training(workload.network, sizes)
+    else:
+        infer, init = inference(workload.network, sizes)
+
+        def step(kept, batch):
+            params, state = kept
+            return infer(params, state, batch[0])
 
     def split(spec):  # the longest axis that all chips can share
         axes = [a for a, n in enumerate(spec.shape) if n % len(chips) == 0 and n >= len(chips)]
@@ -138,42 +144,85 @@ def compile_one(suite: str, target: str, name: str) -> dict[str, Any]:
     batch = jax.tree.map(divided, workloads.batch(workload, sizes))
     state = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=split(s)), state)
     with compile_for({"tpu": "tpu", "gpu": "gpu"}[suite]):
-        lowered = jax.jit(step, donate_argnums=0).trace(state, batch).lower()
+        donated = 0 if workload.loss else ()
+        lowered = jax.jit(step, donate_argnums=donated).trace(state, batch).lower()
     began = time.perf_counter()
     compiled = lowered.compile()
     seconds = time.perf_counter() - began
     memory: Any = compiled.memory_analysis()
-    cost: Any = compiled.cost_analysis() or {}
-    text = compiled.as_text() or ""
-    cycles, layers = estimated_cycles(text, sizes.get("length", 1))
+    cost, text = read_back(compiled)
+    cycles, layers = estimated_cycles(text)
     return {
         "chips": len(chips),
         "seconds": seconds,
         "peak": memory.peak_memory_in_bytes / 2**20,
         "gflop": products(step, state, batch) / len(chips) / 1e9,
         "gigabytes": cost["bytes accessed"] / 1e9 if "bytes accessed" in cost else None,
-        "collectives": collectives(text),
+        "collectives": collectives(text) if text else None,
         "megacycles": cycles / 1e6 if cycles else None,
         "layers": layers,
     }
 
 
-def estimated_cycles(text: str, turns: int) -> tuple[int, list[tuple[str, float]]]:
+def read_back(compiled: Any) -> tuple[Any, str]:
+    """XLA's cost analysis and the program as text; both empty, where this jaxlib cannot read it.
+
+    A newer libtpu may use instructions that jaxlib does not know: 0.0.51 does for the SparseCores
+    of v5p and v6e, which 0.10.2 refuses with INTERNAL: RET_CHECK failure.
+    """
+    import jax
+
+    try:
+        return compiled.cost_analysis() or {}, compiled.as_text() or ""
+    except jax.errors.JaxRuntimeError:
+        return {}, ""
+
+
+def estimated_cycles(text: str) -> tuple[int, list[tuple[str, float]]]:
     """The compiler's cycles in all, and the share of the three layers that take most.
 
-    The body of a loop is listed once: it is counted ``turns`` times.
+    The body of a loop is listed once, and counted as often as it runs.
     """
     by_layer: collections.Counter[str] = collections.Counter()
-    for line in text.splitlines():
-        cycles = re.search(r'"estimated_cycles":"(\d+)"', line)
-        if cycles is None:
-            continue
-        scope = re.search(r'op_name="([^"]*)"', line)
-        path = scope[1] if scope else ""
-        times = turns if "while/body" in path else 1
-        by_layer[_layer(path)] += int(cycles[1]) * times
+    for lines, times in computations(text):
+        for line in lines:
+            cycles = re.search(r'"estimated_cycles":"(\d+)"', line)
+            scope = re.search(r'op_name="([^"]*)"', line)
+            if cycles is not None:
+                by_layer[_layer(scope[1] if scope else "")] += int(cycles[1]) * times
     total = sum(by_layer.values())
     return total, [(layer, n / total) for layer, n in by_layer.most_common(3)]
+
+
+def computations(text: str) -> Iterator[tuple[list[str], int]]:
+    """The lines of each computation of a program, and how often it runs.
+
+    How often a loop turns is what its condition compares with, as in ``jax.lax.scan``.
+    """
+    lines: list[str] = []
+    bodies: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        head = re.match(r"(?:ENTRY )?%([\w.\-]+) \(.*\{$", line)
+        if head:
+            lines = bodies[head[1]] = []
+        else:
+            lines.append(line)
+    loops = {}
+    for name, inside in bodies.items():
+        for line in inside:
+            loop = re.search(r" while\(.*condition=%([\w.\-]+), body=%([\w.\-]+)", line)
+            if loop:
+                bounds = re.findall(r" constant\((\d+)\)", "\n".join(bodies[loop[1]]))
+                loops[loop[2]] = name, int(bounds[-1]) if bounds else 1
+
+    def runs(name: str) -> int:
+        if name not in loops:
+            return 1
+        outer, turns = loops[name]
+        return turns * runs(outer)
+
+    for name, inside in bodies.items():
+        yield inside, runs(name)
 
 
 def _layer(path: str) -> str:

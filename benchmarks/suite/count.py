@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr
+from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 
 
 def products(function: Callable[..., Any], *args: Any) -> int:
@@ -30,7 +30,7 @@ def primitives(function: Callable[..., Any], *args: Any) -> Counter[str]:
 
 
 def equations(function: Callable[..., Any], *args: Any) -> Iterator[tuple[Any, int]]:
-    """Every equation of the jaxpr, and how often it runs; of branches, all."""
+    """Every equation of the jaxpr that anything reads, and how often it runs; of branches, all."""
     yield from _walk(jax.make_jaxpr(function)(*args).jaxpr, 1)
 
 
@@ -41,13 +41,23 @@ def collectives(program: str) -> Counter[str]:
 
 
 def _walk(jaxpr: Jaxpr, times: int) -> Iterator[tuple[Any, int]]:
-    for equation in jaxpr.eqns:
+    for equation in _read(jaxpr):
         inner = [p for value in equation.params.values() for p in _jaxprs(value)]
         turns = equation.params["length"] if equation.primitive.name == "scan" else 1
         if not inner:
             yield equation, times
         for jaxpr_inside in inner:
             yield from _walk(jaxpr_inside, times * turns)
+
+
+def _read(jaxpr: Jaxpr) -> list[Any]:
+    """The equations that XLA will not drop: with an effect, or with a result that is read."""
+    read, kept = {v for v in jaxpr.outvars if isinstance(v, Var)}, []
+    for equation in reversed(jaxpr.eqns):
+        if equation.effects or not read.isdisjoint(equation.outvars):
+            read.update(v for v in equation.invars if isinstance(v, Var))
+            kept.append(equation)
+    return kept[::-1]
 
 
 def _jaxprs(value: Any) -> Iterator[Jaxpr]:

@@ -24,7 +24,10 @@ from benchmarks.suite.peers.nnjax import training
 from benchmarks.suite.workloads import WORKLOADS
 
 STEPS = 5
-KINDS = {"dot_general": "products", "conv_general_dilated": "convolutions"}
+# By opcode or, within a fusion, by the name of its root. A gradient's product may bear the name of
+# the transpose that XLA merged into it.
+KINDS = {"dot": "products", "dot_general": "products"}
+KINDS |= {"convolution": "convolutions", "conv_general_dilated": "convolutions"}
 MOVING = {"copy", "transpose", "bitcast", "concatenate", "pad", "slice", "reshape", "gather"}
 
 
@@ -100,9 +103,10 @@ def described(operation: tuple[str, str]) -> tuple[str, str]:
     backward = "transpose(" in name
     parts = re.sub(r"[a-z_]+\(|\)+", "", name).split("/")
     last = parts[-1] if parts else ""
-    kind = KINDS.get(last, "copies" if last in MOVING or opcode in MOVING else "the rest")
+    moved = "copies" if last in MOVING or opcode in MOVING else "the rest"
+    kind = KINDS.get(opcode) or KINDS.get(last, moved)
     layers = [re.sub(r"_\d+$", "", p) for p in parts[1:-1] if "=" not in p and "->" not in p]
-    place = "/".join([*layers[:3], last or opcode])
+    place = "/".join([*layers[:3], opcode if opcode in KINDS else last or opcode])
     return kind, place + (", backward" if backward else "")
 
 

@@ -300,14 +300,29 @@ def test_targets_are_compared_with_the_best_of_each_kind():
 
 def test_what_is_only_compiled_has_a_table():
     text = """
-    %a = f32[2]{0} fusion(), metadata={op_name="jit(step)/jvp(block_0)/attn/query/dot_general"}, \
-backend_config={"estimated_cycles":"100"}
-    %b = f32[2]{0} fusion(), metadata={op_name="jit(step)/transpose(jvp(lstm))/while/body/dot"}, \
+%body.1 (param: (s32[], f32[2])) -> (s32[], f32[2]) {
+  %b = f32[2]{0} fusion(), metadata={op_name="jit(step)/transpose(jvp(lstm))/while/body/dot"}, \
 backend_config={"estimated_cycles":"30"}
-    """
-    total, layers = ahead.estimated_cycles(text, turns=10)
+}
+%condition.1 (param: (s32[], f32[2])) -> pred[] {
+  %bound = s32[] constant(10)
+  ROOT %c = pred[] compare(%i, %bound), direction=LT
+}
+ENTRY %main (x: f32[2]) -> f32[2] {
+  %a = f32[2]{0} fusion(), metadata={op_name="jit(step)/jvp(block_0)/attn/query/dot_general"}, \
+backend_config={"estimated_cycles":"100"}
+  %w = (s32[], f32[2]) while(%t), condition=%condition.1, body=%body.1
+}
+"""
+    total, layers = ahead.estimated_cycles(text)
     assert total == 400 and [layer for layer, _ in layers] == ["lstm", "block_0"]
     figures = {"chips": 4, "seconds": 2.0, "peak": 5.0, "gflop": 0.3, "gigabytes": None}
     figures |= {"collectives": {"all-gather": 6}, "megacycles": 0.06, "layers": [["lstm", 0.75]]}
-    lines = ahead.table({"mlp": figures, "gpt": {"error": "does not fit"}}).splitlines()
+    rows = {
+        "mlp": figures,
+        "gpt": {"error": "does not fit"},
+        "gcn": figures | {"collectives": None},
+    }
+    lines = ahead.table(rows).splitlines()
     assert "6 all-gather" in lines[2] and "lstm 75%" in lines[2] and "does not fit" in lines[3]
+    assert "not readable" in lines[4]

@@ -24,9 +24,8 @@ LOSSES = {
 
 def side(network, way, weights, batch, sizes, laps):
     if not loss(network):
-        model = NETWORKS[network](sizes)
-        kept = nest(weights), model.init(jax.random.key(0))[1]
-        return inference_side(lambda p, s, x: model.apply(p, s, x)[0], kept, batch[0], laps)
+        infer, init = inference(network, sizes)
+        return inference_side(infer, (nest(weights), init()[1]), batch[0], laps)
     model, step, init = training(network, sizes)
     start = init()._replace(params=jax.device_put(nest(weights)))
 
@@ -48,6 +47,13 @@ def training(network: str, sizes):
     model, optimizer = NETWORKS[network](sizes), optax.adam(LEARNING_RATE)
     init = lambda: nn.train.init_state(model, optimizer, jax.random.key(0))
     return model, nn.train.make_step(model, LOSSES[loss(network)], optimizer), init
+
+
+def inference(network: str, sizes):
+    """``infer(params, state, x)``, and what makes (params, state)."""
+    model = NETWORKS[network](sizes)
+    infer = lambda params, state, x: model.apply(params, state, x)[0]
+    return infer, lambda: model.init(jax.random.key(0))
 
 
 def shapes(network: str, sizes) -> dict[str, tuple[int, ...]]:
