@@ -119,15 +119,10 @@ def compile_one(suite: str, target: str, name: str) -> dict[str, Any]:
     mesh = Mesh(np.array(chips), ("chips",))
     workload = workloads.WORKLOADS[name]
     sizes = {**workload.sizes, "batch": workload.sizes["batch"] * len(chips)}
-    step: Any
     if workload.loss:
         _, step, init = training(workload.network, sizes)
     else:
-        infer, init = inference(workload.network, sizes)
-
-        def step(kept, batch):
-            params, state = kept
-            return infer(params, state, batch[0])
+        step, init = inference(workload.network, sizes)
 
     def split(spec):  # the longest axis that all chips can share
         axes = [a for a, n in enumerate(spec.shape) if n % len(chips) == 0 and n >= len(chips)]
@@ -233,7 +228,7 @@ def _layer(path: str) -> str:
     return named[0] if len(named) > 1 else "the rest"
 
 
-_SCOPES = {"step", "while", "body", "closed_call", "cond", "jit", "jvp", "transpose"}
+_SCOPES = {"step", "infer", "while", "body", "closed_call", "cond", "jit", "jvp", "transpose"}
 
 if __name__ == "__main__":
     print(json.dumps(compile_one(*sys.argv[1:4])))

@@ -25,7 +25,8 @@ LOSSES = {
 def side(network, way, weights, batch, sizes, laps):
     if not loss(network):
         infer, init = inference(network, sizes)
-        return inference_side(infer, (nest(weights), init()[1]), batch[0], laps)
+        variables = nest(weights), init()[1]
+        return inference_side(lambda p, s, x: infer((p, s), (x,)), variables, batch[0], laps)
     model, step, init = training(network, sizes)
     start = init()._replace(params=jax.device_put(nest(weights)))
 
@@ -50,9 +51,13 @@ def training(network: str, sizes):
 
 
 def inference(network: str, sizes):
-    """``infer(params, state, x)``, and what makes (params, state)."""
+    """``infer((params, state), (x, ...))``, and what makes (params, state)."""
     model = NETWORKS[network](sizes)
-    infer = lambda params, state, x: model.apply(params, state, x)[0]
+
+    def infer(variables, batch):
+        params, state = variables
+        return model.apply(params, state, batch[0])[0]
+
     return infer, lambda: model.init(jax.random.key(0))
 
 
