@@ -74,25 +74,32 @@ def table(found: dict[str, dict[str, Any]]) -> str:
     """A row a workload; cycles in millions, with the three layers that take most of them."""
     from benchmarks.suite.report import markdown
 
+    rows = [row for row in found.values() if "error" not in row]
+    gpu = any(row["kernels"] for row in rows)
     head = ["workload", "chips", "compile, s", "peak, MiB a chip", "GFLOP a chip", "GB moved"]
-    lines = [[*head, "collectives", "estimated Mcycles", "most of them in"]]
+    head += ["collectives", *(["kernels"] if gpu else ["estimated Mcycles", "most of them in"])]
+    number = lambda value, digits: "" if value is None else f"{value:,.{digits}f}"
+    lines = [head]
     for name, row in found.items():
         if "error" in row:
-            lines.append([name, "", "", row["error"], "", "", "", "", ""])
+            lines.append([name, "", "", row["error"], *[""] * (len(head) - 4)])
             continue
         top = ", ".join(f"{layer} {share:.0%}" for layer, share in row["layers"])
-        counts = row["collectives"]
-        moved = "not readable" if counts is None else "none"
-        moved = ", ".join(f"{n} {kind}" for kind, n in (counts or {}).items()) or moved
-        number = lambda value, digits: "" if value is None else f"{value:,.{digits}f}"
         lines.append(
             [
                 *(name, str(row["chips"]), f"{row['seconds']:.1f}", number(row["peak"], 0)),
-                *(number(row["gflop"], 1), number(row["gigabytes"], 2), moved),
-                *(number(row["megacycles"], 2), top),
+                *(number(row["gflop"], 1), number(row["gigabytes"], 2)),
+                _counted(row["collectives"]),
+                *([_counted(row["kernels"])] if gpu else [number(row["megacycles"], 2), top]),
             ]
         )
     return markdown(lines)
+
+
+def _counted(counts: dict[str, int] | None) -> str:
+    if counts is None:
+        return "not readable"
+    return ", ".join(f"{n} {kind}" for kind, n in counts.items()) or "none"
 
 
 def compile_one(suite: str, target: str, name: str) -> dict[str, Any]:
@@ -103,7 +110,7 @@ def compile_one(suite: str, target: str, name: str) -> dict[str, Any]:
     from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
 
     from benchmarks.suite import workloads
-    from benchmarks.suite.count import collectives, products
+    from benchmarks.suite.count import collectives, kernels, products
     from benchmarks.suite.peers.nnjax import inference, training
     from nnjax.ops.lowering import compile_for
 
@@ -154,6 +161,7 @@ def compile_one(suite: str, target: str, name: str) -> dict[str, Any]:
         "gflop": products(step, state, batch) / len(chips) / 1e9,
         "gigabytes": cost["bytes accessed"] / 1e9 if "bytes accessed" in cost else None,
         "collectives": collectives(text) if text else None,
+        "kernels": kernels(text) if suite == "gpu" else {},
         "megacycles": cycles / 1e6 if cycles else None,
         "layers": layers,
     }

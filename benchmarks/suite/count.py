@@ -40,6 +40,12 @@ def collectives(program: str) -> Counter[str]:
     return Counter(re.findall(rf" ({kinds})(?:-start)?\(", program))
 
 
+def kernels(program: str) -> Counter[str]:
+    """The kernels that a program for a GPU calls or has written by Triton, by XLA's names."""
+    found = re.findall(r'custom_call_target="(__[^"]+)"|"kind":"__([^"]+)"', program)
+    return Counter((called or fused).strip("_") for called, fused in found)
+
+
 def _walk(jaxpr: Jaxpr, times: int) -> Iterator[tuple[Any, int]]:
     for equation in _read(jaxpr):
         inner = [p for value in equation.params.values() for p in _jaxprs(value)]

@@ -317,7 +317,12 @@ backend_config={"estimated_cycles":"100"}
     total, layers = ahead.estimated_cycles(text)
     assert total == 400 and [layer for layer, _ in layers] == ["lstm", "block_0"]
     figures = {"chips": 4, "seconds": 2.0, "peak": 5.0, "gflop": 0.3, "gigabytes": None}
-    figures |= {"collectives": {"all-gather": 6}, "megacycles": 0.06, "layers": [["lstm", 0.75]]}
+    figures |= {
+        "collectives": {"all-gather": 6},
+        "kernels": {},
+        "megacycles": 0.06,
+        "layers": [["lstm", 0.75]],
+    }
     rows = {
         "mlp": figures,
         "gpt": {"error": "does not fit"},
@@ -325,4 +330,8 @@ backend_config={"estimated_cycles":"100"}
     }
     lines = ahead.table(rows).splitlines()
     assert "6 all-gather" in lines[2] and "lstm 75%" in lines[2] and "does not fit" in lines[3]
-    assert "not readable" in lines[4]
+    assert "not readable" in lines[4] and "estimated Mcycles" in lines[0]
+    text = 'custom-call(%x), custom_call_target="__cudnn$fmha" fusion(), "kind":"__triton_gemm"'
+    figures |= {"kernels": count.kernels(text), "megacycles": None, "layers": []}
+    lines = ahead.table({"mlp": figures}).splitlines()
+    assert "kernels" in lines[0] and "1 cudnn$fmha, 1 triton_gemm" in lines[2]
