@@ -25,7 +25,7 @@ def ctc_loss(
 
     A path collapses by merging repeated classes and then dropping blanks. Labels that no path of
     the given length can say have loss infinity and gradient 0: hide them by ``mask``. A label
-    outside [0, V) makes its sequence's loss NaN.
+    outside [0, V), or a length that its axis does not have, makes its sequence's loss NaN.
 
     Shapes: logits [B, T, V], labels [B, N] of integers, logit_lengths [B], label_lengths [B] ->
             [B]. What is beyond the lengths is not read; without lengths all of it is.
@@ -53,6 +53,7 @@ def ctc_loss(
     read = jnp.arange(labels.shape[1]) < n[:, None]
     labels = jnp.where(read, labels, 0)
     known = ((labels >= 0) & (labels < classes)).all(-1)
+    known &= (0 <= t) & (t <= frames) & (0 <= n) & (n <= labels.shape[1])
     late = jnp.arange(frames) >= t[:, None]
     logits = jnp.where(late[..., None], 0, logits)
     paddings = (a.astype(logits.dtype) for a in (late, ~read))

@@ -41,6 +41,12 @@ def test_a_label_that_is_no_class_is_nan():
     assert np.isfinite(ctc_loss(logits, labels, mask=np.array([False, False, True]))).all()
 
 
+def test_a_length_that_its_axis_does_not_have_is_nan():
+    logits, labels = numbers(5, 4, 3), np.full((5, 2), 1)
+    frames, lengths = np.array([5, 4, -1, 4, 4]), np.array([1, 3, 1, -1, 1])
+    assert np.isnan(loss(logits, labels, frames, lengths)).tolist() == [True] * 4 + [False]
+
+
 def test_no_label_is_all_blank():
     logits = numbers(1, 3, 4)
     want = -np.asarray(jax.nn.log_softmax(logits))[0, :, 2].sum(keepdims=True)
