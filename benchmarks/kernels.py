@@ -84,6 +84,7 @@ def kernels() -> Mapping[str, tuple[Side, Mapping[str, Side], bool]]:
     maps = nn.conv(32, 64, 5).init(key)[0], draw(7, 128, 14, 14, 32)
     wide = nn.conv(64, 64, 3).init(key)[0], draw(8, 32, 32, 32, 64)
     wider = nn.linear(384, 1536).init(key)[0]
+    tall, narrow = (draw(10, 2708, 1433),), nn.linear(1433, 16).init(key)[0]
     block = nn.encoder_block(384, 6, causal=True)
     blocks = nn.serial(*[block] * 6)
     dropping = nn.serial(*[nn.encoder_block(384, 6, causal=True, dropout_rate=0.2)] * 6)
@@ -136,6 +137,11 @@ def kernels() -> Mapping[str, tuple[Side, Mapping[str, Side], bool]]:
         "linear layer 384 to 1536 of [8, 256, 384]": (
             (lambda p, x: nn.linear(384, 1536)(p, x), (wider, *tokens)),
             {"x @ kernel + bias": (lambda p, x: x @ p["kernel"] + p["bias"], (wider, *tokens))},
+            True,
+        ),
+        "linear layer 1433 to 16 of [2708, 1433]": (
+            (lambda p, x: nn.linear(1433, 16)(p, x), (narrow, *tall)),
+            {"x @ kernel + bias": (lambda p, x: x @ p["kernel"] + p["bias"], (narrow, *tall))},
             True,
         ),
         "6 blocks of 384 features, 6 heads, on [8, 256, 384]": (

@@ -16,6 +16,7 @@ from nnjax.initializers import Initializer, constant, draw, glorot_uniform, zero
 from nnjax.layers.graph_inputs import check_graph
 from nnjax.layers.linear import linear
 from nnjax.ops.precision import widen
+from nnjax.ops.product import tensordot
 from nnjax.ops.segment import AGGREGATES
 
 
@@ -64,7 +65,7 @@ def gcn(
     ):
         g = check_graph(name, nodes, senders, receivers, node_mask, edge_mask, in_features, edges)
         kernel, *shift = check_entries(name, "params", params, **shapes)
-        h = g.nodes @ kernel
+        h = tensordot(g.nodes, kernel)
         x = widen(h)
         weight = jnp.ones(g.senders.shape, x.dtype) if g.edges is None else g.edges.astype(x.dtype)
         degree = g.aggregate("sum", weight) + float(self_loops)

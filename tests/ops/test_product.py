@@ -23,6 +23,8 @@ from tests.numerics import close, f64, numbers
         ((2, 0, 5), (5, 3), 1),
         ((2, 3, 5), (5, 0), 1),
         ((2, 3, 0), (0, 4), 1),
+        ((40, 5), (5, 3), 1),
+        ((4, 12, 5), (5, 3, 2), 1),
     ],
 )
 def test_parity(x, kernel, axes):
@@ -52,6 +54,20 @@ def test_one_plain_product_on_a_cpu_alone():
     assert all(rank == [2, 2] for rank in ranks())
     with compile_for("gpu"):
         assert [3, 2] in ranks() or [2, 3] in ranks() or [3, 3] in ranks()
+
+
+def test_a_tall_product_has_its_gradient_turned():
+    gradients = lambda *shape: [
+        equation.outvars[0].aval.shape
+        for equation in jax.make_jaxpr(jax.grad(lambda k: tensordot(numbers(*shape), k).sum()))(
+            numbers(5, 3)
+        ).eqns
+        if equation.primitive.name in ("dot_general", "optimization_barrier")
+    ]
+    assert (3, 5) in gradients(2, 12, 5) and len(gradients(2, 12, 5)) > len(gradients(2, 4, 5))
+    x, kernel = numbers(40, 5).astype(jnp.bfloat16), numbers(5, 3)
+    with jax.numpy_dtype_promotion("standard"):
+        assert tensordot(x, kernel).dtype == jnp.float32
 
 
 def test_axes_that_are_sharded_explicitly_stay():
