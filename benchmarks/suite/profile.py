@@ -105,7 +105,7 @@ def described(operation: tuple[str, str]) -> tuple[str, str]:
     last = parts[-1] if parts else ""
     moved = "copies" if last in MOVING or opcode in MOVING else "the rest"
     kind = KINDS.get(opcode) or KINDS.get(last, moved)
-    layers = [re.sub(r"_\d+$", "", p) for p in parts[1:-1] if "=" not in p and "->" not in p]
+    layers = [re.sub(r"_\d+$", "", p) for p in parts[1:-1] if p and "=" not in p and "->" not in p]
     place = "/".join([*layers[:3], opcode if opcode in KINDS else last or opcode])
     return kind, place + (", backward" if backward else "")
 

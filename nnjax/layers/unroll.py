@@ -190,7 +190,7 @@ def lstm(
     dropout_rate: of what passes between layers. recurrent_dropout_rate: of h where it meets
         recurrent, the same entries at every step of a sequence.
     implementation: multiply x by kernel "inside" the scan, step by step, or "outside", all steps at
-        once, which takes the memory of T times 4H numbers more. "auto" is inside on a CPU (0.96 of
+        once, which takes the memory of T times 4H numbers more. "auto" is inside on a CPU (0.86 of
         the time for 256 features, 128 steps, batch 64, `python -m benchmarks.kernels`), outside
         elsewhere, which is not measured.
     Shapes: x [..., T, in] -> y [..., T, H], (h [..., H], c [..., H]); h and y have P features for

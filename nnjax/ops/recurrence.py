@@ -30,9 +30,10 @@ def recur(step: Step, outside: bool, reverse: bool, weights, others, xs, start, 
     A gradient of ``h @ recurrent`` within a scan is a sum over time of small products, each added
     to an array as large as the weights. Here the scan's derivative is with respect to the gates
     alone, and that of the gates of all steps with respect to weights and xs is taken after it, as
-    one large product: an LSTM's gradient in 0.9 of the time on two CPU cores
-    (``benchmarks/kernels.py``; not measured elsewhere). All else that a step computes is computed
-    again on the way back, but for products, since a loop has to copy whatever it stores.
+    one large product, whose sum is not rounded to the weights' dtype at every step. On two CPU
+    cores that takes as long (0.99, ``benchmarks/kernels.py``); elsewhere it is not measured. All
+    else that a step computes is computed again on the way back, but for products, since a loop has
+    to copy whatever it stores.
 
     outside: project all of xs before the loop.
     runs: [T, ...], False where a step gives zeros and leaves the carry as it was; None for all.
