@@ -25,7 +25,7 @@ from nnjax.initializers import Initializer, draw, lecun_normal, orthogonal, zero
 from nnjax.layers.convolution import conv
 from nnjax.layers.dropout import dropout
 from nnjax.ops.product import tensordot
-from nnjax.ops.recurrence import Step
+from nnjax.ops.recurrence import Step, hidden
 
 sigmoid, tanh = jax.nn.sigmoid, jnp.tanh
 
@@ -311,8 +311,7 @@ class Gated(Layer):
 
     def kept(self, carry, key) -> jax.Array:
         """What h is multiplied by where it is fed back: the dropout of ones like it."""
-        h = carry[0] if isinstance(carry, tuple) else carry
-        return self.noise({}, jnp.ones_like(h), key=key, train=True)
+        return self.noise({}, jnp.ones_like(hidden(carry)), key=key, train=True)
 
 
 def _cell(name: str, step: Step, shapes, inits, sizes: tuple[int, ...], rate: float) -> Gated:
@@ -328,7 +327,7 @@ def _cell(name: str, step: Step, shapes, inits, sizes: tuple[int, ...], rate: fl
         check_shape(name, "x", x, (..., shapes["kernel"][0]))
         check_entries(name, "params", params, **shapes)
         carry = _parts(name, carry, sizes, x.shape[:-1], x.dtype)
-        h = noise({}, carry[0] if len(sizes) > 1 else carry, key=key, train=train)
+        h = noise({}, hidden(carry), key=key, train=train)
         gates = step.join(step.project(params, x), step.feed(params, h))
         return step.update(params, gates, carry), state
 

@@ -312,9 +312,11 @@ def _scan_time(
             runs = jnp.moveaxis(runs, axis, 0)
         xs = jnp.moveaxis(x, axis, 0)
 
+        noisy = cell.random and train
+
         def call(state, carry, t, x_t):
             noise = key if variational or key is None else fold_in(key, t)
-            noise = noise if cell.random and train else None
+            noise = noise if noisy else None
             return cell.apply(params, state, x_t, carry, *further, key=noise, train=train)
 
         def step(moving, now):
@@ -329,7 +331,6 @@ def _scan_time(
 
         start = _start(name, lambda x_t: call(state, carry, 0, x_t)[0][1], xs, carry)
         start = varying(start, (x, params, state, further, runs))
-        noisy = cell.random and train
         if isinstance(cell, Gated) and (variational or not noisy):
             outside = implementation == "outside" or implementation == "auto" and backend() != "cpu"
             keep = cell.kept(start, key) if noisy else None

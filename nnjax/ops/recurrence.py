@@ -108,10 +108,14 @@ def select(runs: jax.Array, x: jax.Array, other: Any) -> jax.Array:
     return jnp.where(runs.reshape(runs.shape + (1,) * (x.ndim - runs.ndim)), x, other)
 
 
+def hidden(carry: Any) -> jax.Array:
+    """What of a carry is fed back: h of h, or of (h, ...)."""
+    return carry[0] if isinstance(carry, tuple) else carry
+
+
 def _fed(carry, keep):
-    """What of a carry is fed back: h, or of it what dropout keeps."""
-    h = carry[0] if isinstance(carry, tuple) else carry
-    return h if keep is None else h * keep
+    """h, or of it what dropout keeps."""
+    return hidden(carry) if keep is None else hidden(carry) * keep
 
 
 def _push(function, primals, tangents):
