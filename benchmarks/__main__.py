@@ -4,6 +4,7 @@ python -m benchmarks run --suite smoke        # does everything still run? some 
 python -m benchmarks run --suite cpu          # the whole table; leave the machine alone
 python -m benchmarks report                   # docs/benchmarks.md from the stored results
 python -m benchmarks compare OLD.json NEW.json
+python -m benchmarks first                    # how long until the first step, and from a cache?
 python -m benchmarks profile                  # where do our steps spend their time?
 python -m benchmarks golden                   # has a step of nnjax grown? counts, no clock
 """
@@ -20,7 +21,7 @@ import tyro
 
 from benchmarks import clock
 from benchmarks.suite import ahead, report as reports
-from benchmarks.suite.peers import PEERS
+from benchmarks.suite.peers import PEERS, meant_for
 from benchmarks.suite.run import Row, SideError, race
 from benchmarks.suite.workloads import WORKLOADS
 
@@ -69,7 +70,8 @@ def run(
     left_out: dict[str, str] = {}
     for name in names:
         print(f"{name}: {WORKLOADS[name].about if not smoke else 'small'}", flush=True)
-        found, without = race(name, sides, backend=backend, smoke=smoke, rounds=rounds)
+        those = meant_for(name, sides)
+        found, without = race(name, those, backend=backend, smoke=smoke, rounds=rounds)
         rows += found
         left_out |= {f"{name}, {peer}": reason for peer, reason in without.items()}
         print(reports.table(found), flush=True)
@@ -112,6 +114,32 @@ def compare(
     print("\n".join(lines))
     if worse:
         sys.exit(f"slower: {', '.join(worse)}")
+
+
+def first(
+    cases: Sequence[str] = (),
+    peers: Sequence[str] = (),
+    rounds: int = 5,
+    out: Path = RESULTS / "first.json",
+) -> None:
+    """Time processes from their start to the end of their first train step, on the CPU.
+
+    Args:
+        cases: mlp, or transformers of 1, 12 and 48 blocks; all, if none is given.
+        peers: their names; all of them, if none is given.
+        rounds: of the mlp; the others, which take up to minutes a side, have one.
+        out: file for the results.
+    """
+    from benchmarks.suite import first as firsts
+
+    found, left_out = {}, {}
+    names = [peer for peer in meant_for("mlp", known("peer", peers, PEERS)) if peer != "ceiling"]
+    kept = {**clock.header(), "first": found, "left_out": left_out}
+    for case in known("case", cases, firsts.CASES):
+        found[case], without = firsts.race(case, names, rounds if case == "mlp" else 1)
+        left_out |= {f"{case}, {peer}": reason for peer, reason in without.items()}
+        print(f"{case}\n{firsts.table(found[case])}", *without.items(), sep="\n", flush=True)
+        out.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def profile(workloads: Sequence[str] = (), out: Path = RESULTS / "profile.json") -> None:
@@ -158,6 +186,7 @@ def main() -> None:
                 "run": run,
                 "report": report,
                 "compare": compare,
+                "first": first,
                 "profile": profile,
                 "golden": golden,
             },

@@ -3,11 +3,12 @@
 All sides take the same Adam step on the same weights, jitted and donated. The peer is plain
 functions over a list of dicts and carries the same leaves as nnjax's TrainState, which has a step
 count and a key besides params and optimizer state; "no count, no key" does without those two.
-"packed" is nnjax's state as one vector a dtype, "32 a call" one ``lax.scan`` over 32 batches, and
-both are timed a step. The work is next to nothing, so that the time is that of handing the buffers
-over: five linear layers of width 8 compute, one example a batch. All further layers lie idle: they
-are carried, donated and updated with a gradient of zero. To use them would take XLA minutes to
-compile (a chain of 1500 layers), and would dilute what is asked.
+"packed" is nnjax's state as one vector a dtype, with ``optax.flatten``, which updates all
+parameters as one; "32 a call" is one ``lax.scan`` over 32 batches; both are timed a step. The work
+is next to nothing, so that the time is that of handing the buffers over: five linear layers of
+width 8 compute, one example a batch. All further layers lie idle: they are carried, donated and
+updated with a gradient of zero. To use them would take XLA minutes to compile (a chain of 1500
+layers), and would dilute what is asked.
 
     python -m benchmarks.dispatch    # four minutes, nearly all of it compiling the largest
 """
@@ -63,9 +64,12 @@ def all_sides(leaves: int) -> list[Callable[[], Any]]:
     theirs = params, optimizer.init(params), ours.step, ours.key
     plain_step = nn.train.make_step(model, loss, optimizer)
     our_step = jax.jit(plain_step, donate_argnums=0)
-    packed_step = jax.jit(nn.train.packed(plain_step, ours), donate_argnums=0)
+    flat = optax.flatten(optimizer)
+    start = nn.train.init_state(model, flat, jax.random.key(0))
+    pack, unpack = nn.train.packing(start)
+    flat_step = nn.train.packed(nn.train.make_step(model, loss, flat), start)
+    packed_step = jax.jit(flat_step, donate_argnums=0)
     many_steps = jax.jit(lambda state, xs: jax.lax.scan(plain_step, state, xs), donate_argnums=0)
-    pack, unpack = nn.train.packing(ours)
 
     def objective(params, x, y):
         for layer in params[:BUSY]:
@@ -84,14 +88,14 @@ def all_sides(leaves: int) -> list[Callable[[], Any]]:
     (new_params, *_), their_loss = their_step(copy(theirs), (x, y))
     clock.check_same("losses", values["loss"], their_loss)
     clock.check_same("parameters", [new.params[name] for name in names], new_params)
-    vectors, _ = packed_step(pack(ours), (x, y))
+    vectors, _ = packed_step(pack(start), (x, y))
     clock.check_same("packed", unpack(vectors).params, new.params)
     batch, many = (x, y), jax.tree.map(lambda a: jnp.stack([a] * MANY), (x, y))
     return [
         loop(their_step, copy(theirs), batch),
         loop(their_step, copy(theirs[:2]), batch),
         loop(our_step, copy(ours), batch),
-        loop(packed_step, pack(ours), batch),
+        loop(packed_step, pack(start), batch),
         loop(many_steps, copy(ours), many),
     ]
 

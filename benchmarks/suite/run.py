@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +61,16 @@ class Row:
 class Process:
     """A side's worker, its set-up done, waiting for orders."""
 
-    def __init__(self, peer: str, folder: Path, backend: str):
-        env = os.environ | {
+    def __init__(self, peer: str, folder: Path, backend: str, env: Mapping[str, str] | None = None):
+        env = {
+            **os.environ,
             "PYTHONPATH": f"{clock.ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
             "JAX_PLATFORMS": {"gpu": "cuda"}.get(backend, backend),
             "KERAS_BACKEND": "jax",
             "TF_CPP_MIN_LOG_LEVEL": "3",
             "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # or the first side takes a GPU's memory
             "OMP_WAIT_POLICY": "PASSIVE",  # an idle PyTorch must not spin while others run
+            **(env or {}),
         }
         self.errors = (folder / f"{peer}.log").open("w+")
         command = [sys.executable, "-m", "benchmarks.suite.worker", peer, str(folder)]
@@ -164,7 +166,8 @@ def race(
                 side.close()
 
 
-def prepare(workload: Workload, sizes, folder: Path, backend: str) -> None:
+def prepare(workload: Workload, sizes, folder: Path, backend: str, compared: bool = True) -> None:
+    """Leave weights, batch and settings for the sides; ``compared``, if they shall leave arrays."""
     from benchmarks.suite.peers import nnjax
 
     weights = workloads.weights(nnjax.shapes(workload.network, sizes))
@@ -172,7 +175,8 @@ def prepare(workload: Workload, sizes, folder: Path, backend: str) -> None:
     stored = {f"weights/{path}": weight for path, weight in weights.items()}
     arrays: dict[str, Any] = {**workloads.numbered("inputs", x), "labels": labels, **stored}
     np.savez(folder / "start.npz", **arrays)
-    settings = {"network": workload.network, "sizes": dict(sizes), "backend": backend}
+    settings = {"network": workload.network, "sizes": dict(sizes)}
+    settings |= {"backend": backend, "compared": compared}
     (folder / "settings.json").write_text(json.dumps(settings))
 
 

@@ -112,6 +112,8 @@ def compiled_side(
 
     finish = jax.block_until_ready if shared else lambda result: result
     if shared:
+        if len(batch[1]) % jax.device_count():
+            raise ValueError(f"{len(batch[1])} examples cannot be split over {jax.device_count()}")
         mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
         carried = jax.device_put(carried, NamedSharding(mesh, P()))
         batch = jax.device_put(batch, NamedSharding(mesh, P("data")))

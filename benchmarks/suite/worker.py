@@ -56,11 +56,12 @@ def set_up(peer: str, folder: Path) -> tuple[Any, dict[str, Any]]:
 
     laps = clock.Laps()
     runner = module.side(settings["network"], peers.PEERS[peer].way, weights, batch, sizes, laps)
-    found: dict[str, Any] = {}
-    if runner.loss_and_gradients:
-        loss, gradients = runner.loss_and_gradients()
-        found = {"loss": np.float32(loss), **{f"gradients/{k}": v for k, v in gradients.items()}}
-    np.savez(folder / f"{peer}.npz", **numbered("outputs", runner.outputs()), **found)
+    if settings["compared"]:
+        found: dict[str, Any] = {}
+        if runner.loss_and_gradients:
+            loss, gradients = runner.loss_and_gradients()
+            found = {f"gradients/{k}": v for k, v in gradients.items()} | {"loss": np.float32(loss)}
+        np.savez(folder / f"{peer}.npz", **numbered("outputs", runner.outputs()), **found)
 
     start = time.perf_counter()
     runner.wait((runner.train or runner.infer)())

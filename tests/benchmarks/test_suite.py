@@ -12,7 +12,18 @@ import numpy as np
 import pytest
 
 from benchmarks import __main__ as commands, clock
-from benchmarks.suite import ahead, count, golden, peers, profile, report, run, worker, workloads
+from benchmarks.suite import (
+    ahead,
+    count,
+    first,
+    golden,
+    peers,
+    profile,
+    report,
+    run,
+    worker,
+    workloads,
+)
 from benchmarks.suite.peers import hand_written, nnjax
 from benchmarks.suite.workloads import WORKLOADS
 
@@ -23,16 +34,19 @@ def as_users_run_them():
         yield
 
 
-def made(module, name):
+def made(module, name, way=""):
     workload = WORKLOADS[name]
     weights = workloads.weights(nnjax.shapes(workload.network, workload.smoke))
     batch = workloads.batch(workload, workload.smoke)
-    return module.side(workload.network, "", weights, batch, workload.smoke, clock.Laps())
+    return module.side(workload.network, way, weights, batch, workload.smoke, clock.Laps())
 
 
-@pytest.mark.parametrize("name", ["mlp", "lstm", "vit", "resnet50", "gcn"])
-def test_both_sides_are_one_network(name):
-    ours, theirs = made(nnjax, name), made(hand_written, name)
+@pytest.mark.parametrize(
+    "name, way",
+    [*((name, "") for name in ("mlp", "lstm", "vit", "resnet50", "gcn")), ("cnn", "packed")],
+)
+def test_both_sides_are_one_network(name, way):
+    ours, theirs = made(nnjax, name, way), made(hand_written, name)
     np.testing.assert_allclose(ours.outputs(), theirs.outputs(), rtol=1e-5, atol=1e-6)
     assert ours.train and ours.loss_and_gradients and theirs.loss_and_gradients
     (loss, grads), (their_loss, their_grads) = (
@@ -155,6 +169,11 @@ def test_a_network_that_a_peer_lacks_leaves_it_out():
     assert left_out == {"blox": "blox ended: ValueError: vit: not written for blox"}
 
 
+def test_a_way_for_some_workloads_stays_out_of_the_others():
+    assert peers.meant_for("mlp", ["nnjax", "nnjax packed"]) == ["nnjax"]
+    assert peers.meant_for("dispatch", ["nnjax", "nnjax packed"]) == ["nnjax", "nnjax packed"]
+
+
 def test_every_peer_has_a_file():
     for peer in peers.PEERS.values():
         assert importlib.util.find_spec(f"benchmarks.suite.peers.{peer.module}"), peer
@@ -169,6 +188,23 @@ def test_a_profile_accounts_for_the_step(tmp_path):
     file.write_text(json.dumps({**clock.header(), "profile": {"lstm": found}}))
     report.write([file], page)
     assert "| lstm" in page.read_text() and "Where our time goes" in page.read_text()
+
+
+def test_a_first_step_with_and_without_a_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(first, "CASES", {"small": ("mlp", WORKLOADS["mlp"].smoke)})
+    monkeypatch.setattr(peers, "missing", {"nnjax": None, "linen": "flax is not there"}.get)
+    found, left_out = first.race("small", ["nnjax", "linen"], rounds=2)
+    assert left_out == {"linen": "flax is not there"}
+    cold, cached = found["nnjax"]["cold"], found["nnjax"]["cached"]
+    assert len(cold) == len(cached) == 2 and cold[0].keys() >= {"import", "trace", "first step"}
+    quickest = lambda runs: min(parts["compile"] for parts in runs)
+    assert quickest(cached) < 0.7 * quickest(cold)  # it has been compiled before
+    page, file = tmp_path / "benchmarks.md", tmp_path / "first.json"
+    page.write_text(f"{report.BEGIN}\n{report.END}\n")
+    kept = {**clock.header(), "first": {"small": found}, "left_out": {"small, linen": "no"}}
+    file.write_text(json.dumps(kept))
+    report.write([file], page)
+    assert "| nnjax" in page.read_text() and "- small, linen: no" in page.read_text()
 
 
 def test_own_times_leave_out_what_is_enclosed():
@@ -287,6 +323,7 @@ def test_golden_counts_of_the_mlp():
 def test_targets_are_compared_with_the_best_of_each_kind():
     rows = [row("hand-written", 1.0), row("nnjax", 0.9), row("linen", 1.2), row("haiku", 0.8)]
     rows += [row("torch", 2.0), row("ceiling", 0.1), row("nnjax devices", 1.5)]
+    rows += [row("nnjax packed", 0.1)]  # of another target
     (line,) = report.targets(rows).splitlines()[2:]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells == [

@@ -6,6 +6,7 @@ in which the library trains: its documented loop, or the quickest that it recomm
 
 import importlib
 import importlib.util
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -14,6 +15,7 @@ class Peer(NamedTuple):
     way: str
     needs: tuple[str, ...]  # what must be installed
     about: str
+    workloads: tuple[str, ...] = ()  # that it is for, if not for all
 
 
 PEERS: dict[str, Peer] = {
@@ -23,6 +25,9 @@ PEERS: dict[str, Peer] = {
     "nnjax": Peer("nnjax", "", (), "nn.train.make_step, jitted, donated"),
     "nnjax devices": Peer(
         "nnjax", "devices", (), "the same, the batch split over virtual CPU devices, one a core"
+    ),
+    "nnjax packed": Peer(
+        "nnjax", "packed", (), "the same, the train state as one vector a dtype", ("dispatch",)
     ),
     "linen": Peer("linen", "donated", ("flax",), "Flax Linen, jitted, donated"),
     "nnx": Peer("nnx", "jit", ("flax",), "Flax NNX, nnx.jit and nnx.Optimizer"),
@@ -38,6 +43,11 @@ PEERS: dict[str, Peer] = {
     "torch.compile": Peer("torch", "compile", ("torch",), "PyTorch, torch.compile, fused Adam"),
     "ceiling": Peer("ceiling", "", (), "a product of square matrices: the machine's ceiling"),
 }
+
+
+def meant_for(workload: str, names: Sequence[str]) -> list[str]:
+    """Those of the peers that are not for other workloads only."""
+    return [name for name in names if workload in (PEERS[name].workloads or (workload,))]
 
 
 def load(name: str):

@@ -1,7 +1,8 @@
 """nnjax, as its README says: a model, ``make_step``, ``jax.jit`` with donation.
 
 The way ``devices`` splits the batch over virtual CPU devices, one a core: XLA:CPU runs most of its
-convolutions, and products of many small matrices, on a single core each.
+convolutions, and products of many small matrices, on a single core each. ``packed`` carries the
+train state as one vector a dtype, for networks whose step is mostly handing over arrays.
 """
 
 import itertools
@@ -27,6 +28,8 @@ def side(network, way, weights, batch, sizes, laps):
         infer, init = inference(network, sizes)
         variables = nest(weights), init()[1]
         return inference_side(lambda p, s, x: infer((p, s), (x,)), variables, batch[0], laps)
+    if way == "packed":
+        return packed_side(network, weights, batch, sizes, laps)
     model, step, init = training(network, sizes)
     start = init()._replace(params=jax.device_put(nest(weights)))
 
@@ -43,9 +46,39 @@ def side(network, way, weights, batch, sizes, laps):
     return compiled_side(train, infer, objective, start, batch, flatten, laps, shared=shared)
 
 
-def training(network: str, sizes):
+def packed_side(network, weights, batch, sizes, laps):
+    """What is carried are two parts: the vector of all floats, and those of the other dtypes."""
+    model, step, init = training(network, sizes, optax.flatten(optax.adam(LEARNING_RATE)))
+    start = init()._replace(params=jax.device_put(nest(weights)))
+    pack, unpack = nn.train.packing(start)
+    packed_step = nn.train.packed(step, start)
+    apart = lambda vectors: (
+        vectors["float32"],
+        {k: v for k, v in vectors.items() if v.dtype != "float32"},
+    )
+    together = lambda floats, others: {"float32": floats, **others}
+
+    def train(carried, x, labels):
+        vectors, values = packed_step(together(*carried), (x, labels))
+        return apart(vectors), values["loss"]
+
+    def forward(floats, others, x, train=False):
+        now = unpack(together(floats, others))
+        return model.apply(now.params, now.state, x, train=train)
+
+    def objective(floats, others, x, labels):
+        outputs, _ = forward(floats, others, x, train=True)
+        return LOSSES[loss(network)](outputs, labels).mean(), others
+
+    infer = lambda floats, others, x: forward(floats, others, x)[0]
+    carried = apart(pack(start))
+    by_path = lambda grads: flatten(unpack(together(grads, carried[1])).params)
+    return compiled_side(train, infer, objective, carried, batch, by_path, laps)
+
+
+def training(network: str, sizes, optimizer=None):
     """The model, its train step, and what makes the step's first state."""
-    model, optimizer = NETWORKS[network](sizes), optax.adam(LEARNING_RATE)
+    model, optimizer = NETWORKS[network](sizes), optimizer or optax.adam(LEARNING_RATE)
     init = lambda: nn.train.init_state(model, optimizer, jax.random.key(0))
     return model, nn.train.make_step(model, LOSSES[loss(network)], optimizer), init
 
