@@ -59,8 +59,9 @@ def conv(
         much, a pair a side; "CAUSAL" pads before alone, so that y[i] sees nothing after stride * i.
         Padding is zeros, or x itself: mirrored ("reflect"), its edge ("replicate"), its other end
         ("circular"). ``mask``, True where a weight takes part, broadcasts to the kernel.
-    implementation: "whole", "halves" (of the batch, side by side on the cores of a CPU), or "auto";
-        see ``nnjax.ops.convolution``.
+    implementation: "whole", or what is quicker on a CPU: "halves" (of the batch, side by side),
+        "patches" (a product with them) or "shifts" (of x, for a depthwise convolution); "auto"
+        chooses; see ``nnjax.ops.convolution``.
     Dtypes: params are made in float32; x and params share the dtype that they are called in.
     Raises: ValueError, for another number of channels or axes, groups that do not divide both
         features, a mask that does not fit, or an x smaller than the kernel or its own padding;
@@ -314,6 +315,16 @@ def _conv(
     check_choice(name, "implementation", implementation, get_args(Implementation))
     reach = tuple((k - 1) * d + 1 for k, d in zip(size, dilation, strict=True))
     shapes = _shapes(name, in_features, out_features, size, groups, bias)
+    if implementation == "patches" and groups > 1:
+        raise LayerValueError(
+            f"{name}: got groups={groups} with implementation='patches', expected one group. "
+            "Use 'auto'."
+        )
+    if implementation == "shifts" and groups != in_features:
+        raise LayerValueError(
+            f"{name}: got groups={groups} with implementation='shifts', expected as many as "
+            f"in_features={in_features}. Use 'auto'."
+        )
     if mask is not None:
         _check_mask(name, mask, shapes["kernel"])
 
@@ -334,9 +345,6 @@ def _conv(
                 f"{name}: got a batch of {len(x)} with implementation='halves', expected an even "
                 "one. Use 'auto'."
             )
-        chosen = implementation
-        if chosen == "auto" and not train:
-            chosen = "whole"  # the gradients run side by side; a forward pass alone gets slower
         return convolution.conv(
             x,
             kernel,
@@ -344,7 +352,8 @@ def _conv(
             pads=pads,
             dilation=dilation,
             groups=groups,
-            implementation=chosen,
+            train=train,
+            implementation=implementation,
         )
 
     def apply(params, state, x, *, key=None, train=False):

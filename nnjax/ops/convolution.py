@@ -1,24 +1,31 @@
 """Convolution, its transpose, and the patches that both go over: arrays [B, *spatial, C]."""
 
+import functools
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, Num
 
-from nnjax.ops.lowering import one_cpu, way
+from nnjax.ops.lowering import backend, one_cpu, way
 from nnjax.ops.precision import widen
+from nnjax.ops.product import tensordot
 
-Implementation = Literal["auto", "whole", "halves"]
+Implementation = Literal["auto", "whole", "halves", "patches", "shifts"]
 Sizes = Sequence[int]
 Pads = Sequence[tuple[int, int]]
 
+Product = Callable[[Any, Any], Any]
+
 _FEW = 64  # input channels up to which XLA:CPU leaves a convolution to one core
 _WORK = 2**23  # multiplications below which cutting the batch costs more than it saves
+_PLACES = 64  # in a window, each of which is a slice to compile
+_LARGER = 2.5  # times an output's size that its patch may have
 
 
 def conv(
@@ -29,21 +36,26 @@ def conv(
     pads: Pads,
     dilation: Sizes,
     groups: int = 1,
+    train: bool = True,
     implementation: Implementation = "auto",
 ) -> Float[Array, "B *sites O"]:
     """``y[i] = sum_k x[stride * i + dilation * k - before] @ kernel[k]``, zero outside of x.
 
-    implementation: "whole" is one convolution; "halves" is one for each half of the batch. XLA runs
-        a convolution of few input channels on one core of a CPU, but two of them side by side:
-        "auto" takes halves there, for up to 64 channels and a batch and work that are worth it (and
-        ``nn.conv`` only in training: the gain is in the gradients).
+    implementation, and when "auto" takes it on a CPU (elsewhere it takes the whole):
+        "whole": one convolution.
+        "patches": the kernel's derivative is one product with the patches under all windows; where
+            windows are single entries, all is. For those, and, if ``train``, for patches little
+            larger than what comes out.
+        "shifts": the sum over the window's places of x, shifted, times that place's weights; each
+            output has one input channel. For such windows of up to 64 places.
+        "halves": a convolution for each half of the batch, and so for the kernel's derivative. XLA
+            runs a convolution of few input channels on one core, but two of them side by side. If
+            ``train``, for up to 64 channels, an even batch and work that is worth it.
     """
     if implementation == "auto":
-        few = kernel.shape[-2] <= _FEW and math.prod(kernel.shape) * math.prod(x.shape[:-1]) > _WORK
-        cut = few and len(x) % 2 == 0 and groups == 1 and one_cpu()
-        implementation = "halves" if cut else "whole"
+        implementation = _quickest(x, kernel, stride, groups, train)
 
-    def of(x):
+    def whole(x, kernel):
         return jax.lax.conv_general_dilated(
             x,
             kernel,
@@ -54,11 +66,54 @@ def conv(
             feature_group_count=groups,
         )
 
-    with way("conv", implementation):
-        if implementation == "whole":
-            return of(x)
+    def halves(x, kernel):
         half = len(x) // 2
-        return jnp.concatenate([of(x[:half]), of(x[half:])])
+        return jnp.concatenate([whole(x[:half], kernel), whole(x[half:], kernel)])
+
+    def patches(x, kernel):
+        window = kernel.shape[:-2]
+        h = unfold(x, window=window, stride=stride, pads=pads, dilation=dilation)
+        return tensordot(h, kernel.reshape(-1, kernel.shape[-1]))
+
+    def shifts(x, kernel):
+        *window, _, features = kernel.shape
+        x = jnp.repeat(x, features // x.shape[-1], axis=-1)
+        views = _views(x, window=window, stride=stride, pads=pads, dilation=dilation)
+        weights = widen(kernel).reshape(-1, features)
+        parts = (widen(view) * weight for view, weight in zip(views, weights, strict=True))
+        return functools.reduce(jnp.add, parts).astype(x.dtype)
+
+    ways = {
+        "whole": whole,
+        "shifts": shifts,
+        "halves": bilinear(halves, whole, halves),
+        "patches": patches if _single(kernel) else bilinear(whole, whole, patches),
+    }
+    with way("conv", implementation):
+        return ways[implementation](x, kernel)
+
+
+def bilinear(forward: Product, by_x: Product, by_kernel: Product) -> Product:
+    """A function that is linear in each argument, with a way of its own for each derivative.
+
+    ``d f(x, k) = f(dx, k) + f(x, dk)``: the three may be computed differently.
+    """
+
+    @jax.custom_jvp
+    def f(x, kernel):
+        return forward(x, kernel)
+
+    def derivative(primals, tangents):
+        (x, kernel), (to_x, to_kernel) = primals, tangents
+        parts = []
+        if not isinstance(to_x, SymbolicZero):  # an image's is, and its convolution is not free
+            parts.append(by_x(to_x, kernel))
+        if not isinstance(to_kernel, SymbolicZero):
+            parts.append(by_kernel(x, to_kernel))
+        return forward(x, kernel), functools.reduce(jnp.add, parts)
+
+    f.defjvp(derivative, symbolic_zeros=True)
+    return f
 
 
 def conv_transpose(
@@ -98,18 +153,22 @@ def unfold(
 
     In the order of a kernel: ``unfold(x) @ kernel.reshape(-1, out)`` is the convolution.
     """
+    views = _views(x, window=window, stride=stride, pads=pads, dilation=dilation)
+    return jnp.concatenate(list(views), -1)
+
+
+def _views(x, *, window, stride, pads, dilation) -> Iterator[jax.Array]:
+    """What all windows have at their first place, at their second, and so on."""
     x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
     sites = [
         (n - d * (k - 1) - 1) // s + 1
         for n, k, s, d in zip(x.shape[1:-1], window, stride, dilation, strict=True)
     ]
-    views = []
     for position in itertools.product(*map(range, window)):
         starts = [p * d for p, d in zip(position, dilation, strict=True)]
         limits = [a + (m - 1) * s + 1 for a, m, s in zip(starts, sites, stride, strict=True)]
         ends = (x.shape[0], *limits, x.shape[-1])
-        views.append(jax.lax.slice(x, (0, *starts, 0), ends, (1, *stride, 1)))
-    return jnp.concatenate(views, -1)
+        yield jax.lax.slice(x, (0, *starts, 0), ends, (1, *stride, 1))
 
 
 def fold(
@@ -147,6 +206,28 @@ def raster_mask(size: Sizes, features: tuple[int, int], *, colors: int, centre: 
     inside, outside = (np.arange(n) * colors // n for n in features)
     own = outside >= inside[:, None] if centre else outside > inside[:, None]
     return np.where(position == middle, own, position < middle)
+
+
+def _quickest(x, kernel, stride, groups, train) -> Implementation:
+    """By what was timed on a CPU, ``benchmarks/kernels.py``."""
+    *window, channels, features = kernel.shape
+    work = math.prod(kernel.shape) * math.prod(x.shape[:-1]) // math.prod(stride)
+    if backend() != "cpu":
+        return "whole"
+    if groups > 1:
+        return "shifts" if channels == 1 and math.prod(window) <= _PLACES else "whole"
+    if _single(kernel):
+        return "patches"
+    if not train or work < _WORK:
+        return "whole"
+    if math.prod(window) * channels <= _LARGER * features:
+        return "patches"
+    return "halves" if one_cpu() and channels <= _FEW and len(x) % 2 == 0 else "whole"
+
+
+def _single(kernel) -> bool:
+    """Whether a window is one entry, so that patches are the input's own entries."""
+    return math.prod(kernel.shape[:-2]) == 1
 
 
 def _letters(axes: int) -> tuple[str, str, str]:

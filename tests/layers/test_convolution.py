@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import nnjax as nn
+from nnjax.ops.lowering import compile_for
 from tests.numerics import BFLOAT16, bf16, check_gradients, close, f64, moved, numbers
 
 
@@ -375,15 +376,73 @@ def test_mixed_dtypes_are_refused():
         layer(params, jnp.ones((4, 4, 1), jnp.bfloat16))
 
 
-@pytest.mark.parametrize("options", [{}, {"stride": 2, "dilation": 2}, {"groups": 2}])
-def test_halves_equal_the_whole(options):
+WAYS = [
+    *(("halves", 6, 3, options) for options in ({}, {"stride": 2, "dilation": 2}, {"groups": 2})),
+    *(("patches", 6, 3, options) for options in ({}, {"stride": 2, "dilation": 2})),
+    ("patches", 6, 1, {"stride": (1, 2)}),
+    ("patches", 6, 1, {"padding": 1}),
+    *(("shifts", 4, 3, {"groups": 4, **options}) for options in ({}, {"stride": 2, "dilation": 2})),
+    ("shifts", 8, (2, 1), {"groups": 4, "padding": "VALID"}),
+]
+
+
+@pytest.mark.parametrize("way, features, size, options", WAYS)
+def test_every_way_is_the_same_convolution(way, features, size, options):
     x = numbers(4, 7, 6, 4)
-    whole, halves = (nn.conv(4, 6, 3, implementation=way, **options) for way in ("whole", "halves"))
+    whole, other = (
+        nn.conv(4, features, size, implementation=way, **options) for way in ("whole", way)
+    )
     params, _ = whole.init(jax.random.key(0))
     run = lambda layer: jax.vjp(lambda p, x: layer(p, x), params, x)
-    (y, pull), (y_halves, pull_halves) = run(whole), run(halves)
-    close(y_halves, y)
-    close(pull_halves(y), pull(y))
+    (y, pull), (y_other, pull_other) = run(whole), run(other)
+    close(y_other, y)
+    close(pull_other(y), pull(y))
+    check_gradients(other, params, x, order=2)
+    many = jax.tree.map(lambda a: jnp.stack([a, -2 * a]), params)
+    close(jax.vmap(other, (0, None))(many, x), jax.vmap(whole, (0, None))(many, x))
+
+
+def test_an_image_is_not_differentiated_for_nothing():
+    layer, x = nn.conv(1, 8, 3, implementation="patches"), numbers(2, 8, 8, 1)
+    params, _ = layer.init(jax.random.key(0))
+    text = str(jax.make_jaxpr(jax.grad(lambda p: layer(p, x).sum()))(params))
+    assert text.count("conv_general_dilated[") == 1 and "dot_general" in text
+
+
+def test_shifts_sum_in_float32():
+    layer = nn.conv(2, 2, 7, groups=2, implementation="shifts")
+    x, dtype = 1 + numbers(2, 9, 9, 2), jnp.bfloat16
+    params, _ = jax.tree.map(lambda a: a.astype(dtype), layer.init(jax.random.key(0)))
+    y = layer(params, x.astype(dtype)).astype(jnp.float32)
+    exact = layer(jax.tree.map(jnp.float32, params), x.astype(dtype).astype(jnp.float32))
+    close(y, exact, rtol=2**-8)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"groups": 2, "implementation": "patches"}, "got groups=2 with implementation='patches'"),
+        ({"groups": 2, "implementation": "shifts"}, "expected as many as in_features=4"),
+    ],
+)
+def test_ways_that_do_not_fit_the_groups(options, message):
+    with pytest.raises(ValueError, match=message):
+        nn.conv(4, 4, 3, **options)
+
+
+def test_choices_on_a_cpu():
+    def chosen(layer, shape, train=True):
+        lines = nn.explain(layer, shape, train=train).splitlines()[2:]
+        return [line.split()[-1] for line in lines]
+
+    assert chosen(nn.conv(3, 64, 3), (8, 32, 32, 3)) == ["patches"]
+    assert chosen(nn.conv(3, 64, 3), (8, 32, 32, 3), train=False) == ["whole"]
+    assert chosen(nn.conv(256, 64, 1), (8, 32, 32, 256), train=False) == ["patches"]
+    assert chosen(nn.conv(96, 96, 7, groups=96), (8, 32, 32, 96), train=False) == ["shifts"]
+    assert chosen(nn.conv(96, 96, 9, groups=96), (8, 32, 32, 96)) == ["whole"]  # 81 slices
+    assert chosen(nn.conv(4, 4, 3), (8, 8, 8, 4)) == ["whole"]  # too little work
+    with compile_for("gpu"):
+        assert chosen(nn.conv(256, 64, 1), (8, 32, 32, 256)) == ["whole"]
 
 
 def test_halves_of_an_odd_batch():
