@@ -44,16 +44,18 @@ def conv(
     implementation, and when "auto" takes it on a CPU (elsewhere it takes the whole):
         "whole": one convolution.
         "patches": the kernel's derivative is one product with the patches under all windows; where
-            windows are single entries, all is. For those, and, if ``train``, for patches little
-            larger than what comes out.
+            windows are single entries, or tile x, all is. For those, and, if ``train``, for patches
+            little larger than what comes out.
         "shifts": the sum over the window's places of x, shifted, times that place's weights; each
             output has one input channel. For such windows of up to 64 places.
         "halves": a convolution for each half of the batch, and so for the kernel's derivative. XLA
             runs a convolution of few input channels on one core, but two of them side by side. If
             ``train``, for up to 64 channels, an even batch and work that is worth it.
     """
+    window = kernel.shape[:-2]
+    apart = math.prod(window) == 1 or _tile(x, window, stride, pads, dilation)
     if implementation == "auto":
-        implementation = _quickest(x, kernel, stride, groups, train)
+        implementation = _quickest(x, kernel, stride, groups, train, apart)
 
     def whole(x, kernel):
         return jax.lax.conv_general_dilated(
@@ -71,12 +73,11 @@ def conv(
         return jnp.concatenate([whole(x[:half], kernel), whole(x[half:], kernel)])
 
     def patches(x, kernel):
-        window = kernel.shape[:-2]
         h = unfold(x, window=window, stride=stride, pads=pads, dilation=dilation)
         return tensordot(h, kernel.reshape(-1, kernel.shape[-1]))
 
     def shifts(x, kernel):
-        *window, _, features = kernel.shape
+        features = kernel.shape[-1]
         x = jnp.repeat(x, features // x.shape[-1], axis=-1)
         views = _views(x, window=window, stride=stride, pads=pads, dilation=dilation)
         weights = widen(kernel).reshape(-1, features)
@@ -87,7 +88,7 @@ def conv(
         "whole": whole,
         "shifts": shifts,
         "halves": bilinear(halves, whole, halves),
-        "patches": patches if _single(kernel) else bilinear(whole, whole, patches),
+        "patches": patches if apart else bilinear(whole, whole, patches),
     }
     with way("conv", implementation):
         return ways[implementation](x, kernel)
@@ -153,8 +154,24 @@ def unfold(
 
     In the order of a kernel: ``unfold(x) @ kernel.reshape(-1, out)`` is the convolution.
     """
+    if _tile(x, window, stride, pads, dilation):
+        axes = len(window)
+        split = (part for n, k in zip(x.shape[1:-1], window, strict=True) for part in (n // k, k))
+        h = x.reshape(len(x), *split, x.shape[-1])
+        order = [0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), 2 * axes + 1]
+        h = h.transpose(order)
+        return h.reshape(*h.shape[: axes + 1], math.prod(h.shape[axes + 1 :]))
     views = _views(x, window=window, stride=stride, pads=pads, dilation=dilation)
     return jnp.concatenate(list(views), -1)
+
+
+def _tile(x, window, stride, pads, dilation) -> bool:
+    """Whether every entry of x is in one window."""
+    axes = zip(x.shape[1:-1], window, stride, pads, dilation, strict=True)
+    return all(
+        k == s and n % k == 0 and (before, after) == (0, 0) and (d == 1 or k == 1)
+        for n, k, s, (before, after), d in axes
+    )
 
 
 def _views(x, *, window, stride, pads, dilation) -> Iterator[jax.Array]:
@@ -208,7 +225,7 @@ def raster_mask(size: Sizes, features: tuple[int, int], *, colors: int, centre: 
     return np.where(position == middle, own, position < middle)
 
 
-def _quickest(x, kernel, stride, groups, train) -> Implementation:
+def _quickest(x, kernel, stride, groups, train, apart) -> Implementation:
     """By what was timed on a CPU, ``benchmarks/kernels.py``."""
     *window, channels, features = kernel.shape
     work = math.prod(kernel.shape) * math.prod(x.shape[:-1]) // math.prod(stride)
@@ -216,18 +233,13 @@ def _quickest(x, kernel, stride, groups, train) -> Implementation:
         return "whole"
     if groups > 1:
         return "shifts" if channels == 1 and math.prod(window) <= _PLACES else "whole"
-    if _single(kernel):
+    if apart:
         return "patches"
     if not train or work < _WORK:
         return "whole"
     if math.prod(window) * channels <= _LARGER * features:
         return "patches"
     return "halves" if one_cpu() and channels <= _FEW and len(x) % 2 == 0 else "whole"
-
-
-def _single(kernel) -> bool:
-    """Whether a window is one entry, so that patches are the input's own entries."""
-    return math.prod(kernel.shape[:-2]) == 1
 
 
 def _letters(axes: int) -> tuple[str, str, str]:

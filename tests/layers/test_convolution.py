@@ -381,6 +381,8 @@ WAYS = [
     *(("patches", 6, 3, options) for options in ({}, {"stride": 2, "dilation": 2})),
     ("patches", 6, 1, {"stride": (1, 2)}),
     ("patches", 6, 1, {"padding": 1}),
+    ("patches", 6, (7, 3), {"stride": (7, 3), "padding": "VALID"}),
+    ("patches", 6, (7, 2), {"stride": (7, 3), "padding": 0, "dilation": (1, 2)}),
     *(("shifts", 4, 3, {"groups": 4, **options}) for options in ({}, {"stride": 2, "dilation": 2})),
     ("shifts", 8, (2, 1), {"groups": 4, "padding": "VALID"}),
 ]
@@ -438,6 +440,7 @@ def test_choices_on_a_cpu():
     assert chosen(nn.conv(3, 64, 3), (8, 32, 32, 3)) == ["patches"]
     assert chosen(nn.conv(3, 64, 3), (8, 32, 32, 3), train=False) == ["whole"]
     assert chosen(nn.conv(256, 64, 1), (8, 32, 32, 256), train=False) == ["patches"]
+    assert chosen(nn.conv(3, 64, 16, stride=16), (8, 32, 32, 3), train=False) == ["patches"]
     assert chosen(nn.conv(96, 96, 7, groups=96), (8, 32, 32, 96), train=False) == ["shifts"]
     assert chosen(nn.conv(96, 96, 9, groups=96), (8, 32, 32, 96)) == ["whole"]  # 81 slices
     assert chosen(nn.conv(4, 4, 3), (8, 8, 8, 4)) == ["whole"]  # too little work
