@@ -129,6 +129,9 @@ def kernels() -> Mapping[str, tuple[Side, Mapping[str, Side], bool]]:
         "convolution 3x3 of [16, 56, 56, 96], depthwise": convolution(
             (16, 56, 56, 96), 96, 3, groups=96
         ),
+        "transposed convolution 4x4, stride 2, of [16, 8, 8, 128] to 64": convolution(
+            (16, 8, 8, 128), 64, 4, nn.conv_transpose, stride=2
+        ),
         "linear layer 384 to 1536 of [8, 256, 384]": (
             (lambda p, x: nn.linear(384, 1536)(p, x), (wider, *tokens)),
             {"x @ kernel + bias": (lambda p, x: x @ p["kernel"] + p["bias"], (wider, *tokens))},
@@ -168,9 +171,9 @@ def kernels() -> Mapping[str, tuple[Side, Mapping[str, Side], bool]]:
     }
 
 
-def convolution(shape: Sequence[int], features: int, size: int, **options):
+def convolution(shape: Sequence[int], features: int, size: int, make=nn.conv, **options):
     """Ours as it is trained, and one call of XLA's; of one channel is an image, which stays."""
-    made = lambda way: nn.conv(shape[-1], features, size, implementation=way, **options)
+    made = lambda way: make(shape[-1], features, size, implementation=way, **options)
     x = jax.random.normal(jax.random.key(7), shape)
     params, _ = made("auto").init(jax.random.key(8))
 

@@ -16,8 +16,8 @@ Every module of `torch.nn` (PyTorch {torch}), on PyTorch's own samples of it
 beside our layer with the same settings and parameters, on CPU with jax {jax}: outputs, the state
 after training, and the gradients of all parameters and inputs.
 
-A cell is the largest difference of any entry, over the largest of its array. It passes
-at {float32:g} in float32 and {bfloat16:g} in bfloat16 (8 bits, and a few roundings in a row).{share}
+A cell is the largest difference of any entry, over the largest of its array. It passes at
+{float32:g} in float32 and {bfloat16:g} in bfloat16 (8 bits, and a few roundings in a row).{share}
 
 ```bash slow
 python -m benchmarks.conformance --write{option}
@@ -60,7 +60,9 @@ def page(names: list[str], rows: dict[tuple[str, str], Row], limit: int | None) 
     head = HEAD.format(
         torch=torch.__version__.split("+")[0],
         jax=jax.__version__,
-        share=f"\nOf a module with more samples, {limit} were taken, evenly spread." if limit else "",
+        share=f"\nOf a module with more samples, {limit} were taken, evenly spread."
+        if limit
+        else "",
         option=f" --samples {limit}" if limit else "",
         passed=len(passed),
         strict=sum(not rows[n, "float32"].rounded for n in passed),

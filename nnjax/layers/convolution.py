@@ -26,7 +26,7 @@ from nnjax.layers.windows import (
     resolve_padding,
 )
 from nnjax.ops import convolution, padding as fill
-from nnjax.ops.convolution import Implementation
+from nnjax.ops.convolution import Implementation, Painting
 from nnjax.ops.padding import MODES, PaddingMode
 from nnjax.ops.precision import widen
 
@@ -221,6 +221,7 @@ def conv_transpose(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
     bias: bool = True,
+    implementation: Painting = "auto",
     kernel_init: Initializer = lecun_normal(),
     bias_init: Initializer = zeros,
 ) -> Layer:
@@ -235,6 +236,8 @@ def conv_transpose(
         conv would pad, so here it is cut off: H' = stride * (H - 1) + reach - 2 p +
         output_padding, as in PyTorch. ``output_padding`` adds entries after, to choose among the
         sizes that a strided conv maps to H.
+    implementation: "whole", "patches" (the kernel's gradient is a product), or "auto"; see
+        ``nnjax.ops.convolution``.
     Dtypes: params are made in float32; x and params share the dtype that they are called in.
     Raises: ValueError, for another number of channels or axes, groups that do not divide both
         features, output_padding that is not below stride or dilation, or padding that leaves
@@ -252,6 +255,7 @@ def conv_transpose(
         raise LayerValueError(
             f"{name}: got output_padding={output_padding}, expected less than stride or dilation."
         )
+    _check_way(name, implementation, get_args(Painting), groups)
     if padding == "CAUSAL":
         raise LayerValueError(f"{name}: got padding='CAUSAL', expected 'SAME', 'VALID' or numbers.")
     reach = tuple((k - 1) * d + 1 for k, d in zip(size, dilation, strict=True))
@@ -280,7 +284,13 @@ def conv_transpose(
                 f"cuts off: y would be of spatial shape {tuple(made)}."
             )
         return convolution.conv_transpose(
-            x, kernel, stride=stride, crops=cuts, dilation=dilation, groups=groups
+            x,
+            kernel,
+            stride=stride,
+            crops=cuts,
+            dilation=dilation,
+            groups=groups,
+            implementation=implementation,
         )
 
     def apply(params, state, x, *, key=None, train=False):
@@ -312,14 +322,9 @@ def _conv(
     stride = per_axis(name, "stride", stride, axes)
     dilation = per_axis(name, "dilation", dilation, axes)
     check_choice(name, "padding_mode", padding_mode, MODES)
-    check_choice(name, "implementation", implementation, get_args(Implementation))
+    _check_way(name, implementation, get_args(Implementation), groups)
     reach = tuple((k - 1) * d + 1 for k, d in zip(size, dilation, strict=True))
     shapes = _shapes(name, in_features, out_features, size, groups, bias)
-    if implementation == "patches" and groups > 1:
-        raise LayerValueError(
-            f"{name}: got groups={groups} with implementation='patches', expected one group. "
-            "Use 'auto'."
-        )
     if implementation == "shifts" and groups != in_features:
         raise LayerValueError(
             f"{name}: got groups={groups} with implementation='shifts', expected as many as "
@@ -361,6 +366,15 @@ def _conv(
         return _run(name, shapes, in_features, params, x, run), state
 
     return Layer(init, apply, name)
+
+
+def _check_way(name: str, implementation: str, choices: tuple[str, ...], groups: int) -> None:
+    check_choice(name, "implementation", implementation, choices)
+    if implementation == "patches" and groups > 1:
+        raise LayerValueError(
+            f"{name}: got groups={groups} with implementation='patches', expected one group. "
+            "Use 'auto'."
+        )
 
 
 def _shapes(name, in_features, out_features, size, groups, bias):

@@ -388,11 +388,28 @@ WAYS = [
 ]
 
 
+TRANSPOSED_WAYS = [
+    *(("patches", 6, 3, {"stride": 2, **options}) for options in ({}, {"padding": "VALID"})),
+    ("patches", 6, (3, 2), {"stride": (2, 3), "dilation": (2, 1), "padding": 1}),
+    ("patches", 6, 3, {"stride": 3, "padding": 1, "output_padding": (2, 0)}),
+    ("patches", 6, (2, 3), {"stride": (2, 3)}),  # side by side
+]
+
+
 @pytest.mark.parametrize("way, features, size, options", WAYS)
 def test_every_way_is_the_same_convolution(way, features, size, options):
+    are_the_same(nn.conv, way, features, size, options)
+
+
+@pytest.mark.parametrize("way, features, size, options", TRANSPOSED_WAYS)
+def test_every_way_is_the_same_transposed_convolution(way, features, size, options):
+    are_the_same(nn.conv_transpose, way, features, size, options)
+
+
+def are_the_same(make, way, features, size, options):
     x = numbers(4, 7, 6, 4)
     whole, other = (
-        nn.conv(4, features, size, implementation=way, **options) for way in ("whole", way)
+        make(4, features, size, implementation=way, **options) for way in ("whole", way)
     )
     params, _ = whole.init(jax.random.key(0))
     run = lambda layer: jax.vjp(lambda p, x: layer(p, x), params, x)
@@ -430,6 +447,9 @@ def test_shifts_sum_in_float32():
 def test_ways_that_do_not_fit_the_groups(options, message):
     with pytest.raises(ValueError, match=message):
         nn.conv(4, 4, 3, **options)
+    if options["implementation"] == "patches":
+        with pytest.raises(ValueError, match=message):
+            nn.conv_transpose(4, 4, 3, **options)
 
 
 def test_choices_on_a_cpu():
@@ -444,6 +464,8 @@ def test_choices_on_a_cpu():
     assert chosen(nn.conv(96, 96, 7, groups=96), (8, 32, 32, 96), train=False) == ["shifts"]
     assert chosen(nn.conv(96, 96, 9, groups=96), (8, 32, 32, 96)) == ["whole"]  # 81 slices
     assert chosen(nn.conv(4, 4, 3), (8, 8, 8, 4)) == ["whole"]  # too little work
+    assert chosen(nn.conv_transpose(4, 4, 2, stride=2), (8, 8, 8, 4)) == ["patches"]
+    assert chosen(nn.conv_transpose(4, 4, 3), (8, 8, 8, 4)) == ["whole"]
     with compile_for("gpu"):
         assert chosen(nn.conv(256, 64, 1), (8, 32, 32, 256)) == ["whole"]
 
