@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import clock, compile as compile_, dispatch, import_time, memory, startup
+from benchmarks import clock, compile as compile_, dispatch, import_time, memory, pages, startup
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +47,13 @@ def test_dispatch(tmp_path, compared):
     theirs, fewer, *ours = (f"{kind}, 12 leaves" for kind in kinds)
     check(rows, file, {theirs: set(), fewer: set(), **{name: {theirs} for name in ours}})
     assert compared == ["losses", "parameters", "packed"]
+
+
+def test_pages(capsys):
+    pages.main(workloads=("mlp",), sides=("nnjax",), rounds=1, smoke=True)
+    *_, line = capsys.readouterr().out.splitlines()
+    name, side, *figures = [cell.strip() for cell in line.strip("|").split("|")]
+    assert (name, side) == ("mlp", "nnjax") and all(float(figure) > 0 for figure in figures)
 
 
 @pytest.mark.slow
