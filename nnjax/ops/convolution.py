@@ -3,7 +3,7 @@
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -15,12 +15,11 @@ from jaxtyping import Array, Float, Num
 from nnjax.ops.lowering import backend, one_cpu, way
 from nnjax.ops.precision import widen
 from nnjax.ops.product import tensordot
+from nnjax.ops.resample import pixel_shuffle, pixel_unshuffle
+from nnjax.ops.windows import Pads, Sizes, tile, views
 
 Implementation = Literal["auto", "whole", "halves", "patches", "shifts"]
 Painting = Literal["auto", "whole", "patches"]
-Sizes = Sequence[int]
-Pads = Sequence[tuple[int, int]]
-
 Product = Callable[[Any, Any], Any]
 
 _FEW = 64  # input channels up to which XLA:CPU leaves a convolution to one core
@@ -54,7 +53,7 @@ def conv(
             ``train``, for up to 64 channels, an even batch and work that is worth it.
     """
     window = kernel.shape[:-2]
-    apart = math.prod(window) == 1 or _tile(x.shape[1:-1], window, stride, pads, dilation)
+    apart = math.prod(window) == 1 or tile(x.shape[1:-1], window, stride, pads, dilation)
     if implementation == "auto":
         implementation = _quickest(x, kernel, stride, groups, train, apart)
 
@@ -80,9 +79,9 @@ def conv(
     def shifts(x, kernel):
         features = kernel.shape[-1]
         x = jnp.repeat(x, features // x.shape[-1], axis=-1)
-        views = _views(x, window=window, stride=stride, pads=pads, dilation=dilation)
+        seen = views(x, window, stride, pads, dilation)
         weights = widen(kernel).reshape(-1, features)
-        parts = (widen(view) * weight for view, weight in zip(views, weights, strict=True))
+        parts = (widen(view) * weight for view, weight in zip(seen, weights, strict=True))
         return functools.reduce(jnp.add, parts).astype(x.dtype)
 
     ways = {
@@ -136,7 +135,7 @@ def conv_transpose(
     implementation: "whole" is a convolution of x, spread by stride, with the kernel turned round;
         "patches" takes the kernel's derivative as a product with the patches painted, and all where
         they tile the painting. "auto" does so on a CPU for strides above 1, where XLA's own
-        gradient takes 5 to 50 times as long.
+        gradients take nine times as long (4x4, stride 2, ``benchmarks/kernels.py``).
     """
     axes = tuple(range(len(stride)))
     size = kernel.shape[:-2]
@@ -167,7 +166,7 @@ def conv_transpose(
 
     ways = {
         "whole": whole,
-        "patches": patches if _tile(painting, **windows) else bilinear(whole, whole, patches),
+        "patches": patches if tile(painting, **windows) else bilinear(whole, whole, patches),
     }
     with way("conv_transpose", implementation):
         return ways[implementation](x, kernel)
@@ -180,40 +179,11 @@ def unfold(
 
     In the order of a kernel: ``unfold(x) @ kernel.reshape(-1, out)`` is the convolution.
     """
-    if _tile(x.shape[1:-1], window, stride, pads, dilation):
-        split = (part for n, k in zip(x.shape[1:-1], window, strict=True) for part in (n // k, k))
-        h = x.reshape(len(x), *split, x.shape[-1]).transpose(_sites_first(len(window)))
-        return h.reshape(*h.shape[: len(window) + 1], math.prod(window) * x.shape[-1])
-    views = _views(x, window=window, stride=stride, pads=pads, dilation=dilation)
-    return jnp.concatenate(list(views), -1)
-
-
-def _tile(size, window, stride, pads, dilation) -> bool:
-    """Whether every entry of an image of this size is in one window."""
-    axes = zip(size, window, stride, pads, dilation, strict=True)
-    return all(
-        k == s and n % k == 0 and (before, after) == (0, 0) and (d == 1 or k == 1)
-        for n, k, s, (before, after), d in axes
-    )
-
-
-def _sites_first(axes: int) -> list[int]:
-    """[B, H / h, h, W / w, w, C] as [B, H / h, W / w, h, w, C], by its axes."""
-    return [0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), 2 * axes + 1]
-
-
-def _views(x, *, window, stride, pads, dilation) -> Iterator[jax.Array]:
-    """What all windows have at their first place, at their second, and so on."""
-    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-    sites = [
-        (n - d * (k - 1) - 1) // s + 1
-        for n, k, s, d in zip(x.shape[1:-1], window, stride, dilation, strict=True)
-    ]
-    for position in itertools.product(*map(range, window)):
-        starts = [p * d for p, d in zip(position, dilation, strict=True)]
-        limits = [a + (m - 1) * s + 1 for a, m, s in zip(starts, sites, stride, strict=True)]
-        ends = (x.shape[0], *limits, x.shape[-1])
-        yield jax.lax.slice(x, (0, *starts, 0), ends, (1, *stride, 1))
+    if tile(x.shape[1:-1], window, stride, pads, dilation):
+        h = pixel_unshuffle(x, window)  # of each channel, all places
+        h = h.reshape(*h.shape[:-1], x.shape[-1], math.prod(window)).swapaxes(-1, -2)
+        return h.reshape(*h.shape[:-2], math.prod(window) * x.shape[-1])
+    return jnp.concatenate(list(views(x, window, stride, pads, dilation)), -1)
 
 
 def fold(
@@ -227,10 +197,9 @@ def fold(
 ) -> Num[Array, "B *spatial C"]:
     """The transpose of ``unfold``: every patch added in where it came from, in float32 or wider."""
     channels = patches.shape[-1] // math.prod(window)
-    if _tile(size, window, stride, pads, dilation):
-        h = patches.reshape(*patches.shape[:-1], *window, channels)
-        h = h.transpose(np.argsort(_sites_first(len(window))))
-        return h.reshape(len(h), *size, channels)
+    if tile(size, window, stride, pads, dilation):
+        h = patches.reshape(*patches.shape[:-1], math.prod(window), channels).swapaxes(-1, -2)
+        return pixel_shuffle(h.reshape(patches.shape), window)
     h = widen(patches)
     x = jnp.zeros((len(h), *size, channels), h.dtype)
     for k, position in enumerate(itertools.product(*map(range, window))):

@@ -12,8 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Num
 
 from nnjax.ops.precision import widen
-
-Pads = Sequence[tuple[int, int]]
+from nnjax.ops.windows import Pads, tile, views
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3, 4))
@@ -40,8 +39,8 @@ def max_pool(
 def _max_pool_jvp(window, stride, pads, dilation, primals, tangents):
     (x,), (dx,) = primals, tangents
     y = max_pool(x, window, stride, pads, dilation)
-    at = window, stride, pads, dilation
-    if _tiles(x, y, *at):
+    at = window, stride, pads, dilation or (1,) * len(window)
+    if tile(x.shape[1:-1], *at):  # the gradient is then no sum of shifted ones
         first = jnp.zeros(y.shape, jnp.int32)  # the place of the largest entry in its window
         for place, larger in enumerate(_larger(x, y, *at)):
             first = jnp.where(larger, place, first)
@@ -51,15 +50,9 @@ def _max_pool_jvp(window, stride, pads, dilation, primals, tangents):
         chosen = jnp.expand_dims(first, within) == places
         return y, jnp.where(chosen, dx.reshape(len(x), *tiles, x.shape[-1]), 0).sum(within)
     dy = jnp.zeros_like(y)
-    for larger, view in zip(_larger(x, y, *at), _views(dx, 0, y.shape, *at), strict=True):
+    for larger, view in zip(_larger(x, y, *at), views(dx, *at), strict=True):
         dy = jnp.where(larger, view, dy)
     return y, dy
-
-
-def _tiles(x, y, window, stride, pads, dilation) -> bool:
-    """Whether every entry is in one window: the gradient is then no sum of shifted ones."""
-    whole = [n * k for n, k in zip(y.shape[1:-1], window, strict=True)] == list(x.shape[1:-1])
-    return whole and tuple(window) == tuple(stride) and not np.any(pads) and dilation is None
 
 
 def max_pool_indices(
@@ -74,7 +67,7 @@ def max_pool_indices(
     An index counts the positions of one channel's input, padding left out, in reading order.
     """
     y = max_pool(x, window, stride, pads, dilation)
-    at = window, stride, pads, dilation
+    at = window, stride, pads, dilation or (1,) * len(window)
     indices = jnp.zeros(y.shape, jnp.int32)
     fixed = jax.lax.stop_gradient((x, y))
     for larger, position in zip(_larger(*fixed, *at), _positions(x, y, *at), strict=True):
@@ -193,22 +186,8 @@ def _windows(window, stride, pads):
     return (1, *window, 1), (1, *stride, 1), ((0, 0), *pads, (0, 0))
 
 
-def _views(x, fill, shape, window, stride, pads, dilation) -> Iterator[jax.Array]:
-    """For each position in the window, what all windows have there: arrays of the pooled shape."""
-    x = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=fill)
-    for offsets in itertools.product(*map(range, window)):
-        if dilation is not None:
-            offsets = [k * d for k, d in zip(offsets, dilation, strict=True)]
-        starts = (0, *offsets, 0)
-        steps = (1, *stride, 1)
-        limits = [a + (n - 1) * s + 1 for a, n, s in zip(starts, shape, steps, strict=True)]
-        yield jax.lax.slice(x, starts, limits, steps)
-
-
 def _positions(x, y, window, stride, pads, dilation) -> Iterator[list[np.ndarray]]:
     """For each position in the window, where that is in x: axis by axis, to broadcast."""
-    axes = len(window)
-    dilation = (1,) * axes if dilation is None else dilation
     for offsets in itertools.product(*map(range, window)):
         position = []
         for axis, k in enumerate(offsets):
@@ -227,9 +206,9 @@ def _larger(x, y, window, stride, pads, dilation) -> Iterator[jax.Array]:
     differently, and an entry that equals nothing has no derivative.
     """
     at = window, stride, pads, dilation
-    views = _views(x, _lowest(x.dtype), y.shape, *at)
+    there = views(x, *at, fill=_lowest(x.dtype))
     best, seen = jnp.full(y.shape, _lowest(x.dtype), x.dtype), jnp.zeros(y.shape, bool)
-    for view, position in zip(views, _positions(x, y, *at), strict=True):
+    for view, position in zip(there, _positions(x, y, *at), strict=True):
         larger = ~seen | (~(view <= best) & (best == best))  # a NaN is the largest
         for along, size, pad in zip(position, x.shape[1:-1], pads, strict=True):
             if max(pad):  # an entry of -inf ties with padding, which is never meant

@@ -225,6 +225,14 @@ def test_what_an_average_counts(case):
     close(run(x), (mean, counted, total / 3, total, norm(1.5), norm(2)))
 
 
+def test_windows_that_tile_have_a_gradient_of_no_shifted_sums():
+    layer, x = nn.max_pool(2), numbers(2, 4, 6, 3)
+    text = str(jax.make_jaxpr(jax.grad(lambda x: layer({}, x).sum()))(x))
+    overlapping = str(jax.make_jaxpr(jax.grad(lambda x: nn.max_pool(3)({}, x[:, :4, :5]).sum()))(x))
+    shifted = str(jax.make_jaxpr(jax.grad(lambda x: nn.max_pool(2, stride=1)({}, x).sum()))(x))
+    assert " pad[" not in text and " pad[" in shifted and " pad[" in overlapping
+
+
 def test_indices_of_nan_and_of_minus_infinity():
     x = jnp.array([-jnp.inf, -jnp.inf, 1.0, jnp.nan, 5.0, jnp.nan, 0.0]).reshape(7, 1)
     pool = nn.max_pool((2,), stride=2, padding=1, return_indices=True)
