@@ -39,13 +39,14 @@ if TYPE_CHECKING:
         losses as losses,
         metrics as metrics,
         models as models,
+        native as native,
         testing as testing,
         train as train,
     )
 
 __version__ = "0.1.0"
 
-_LAZY = ("data", "initializers", "losses", "metrics", "models", "testing", "train")
+_LAZY = ("data", "initializers", "losses", "metrics", "models", "native", "testing", "train")
 
 __all__ = [
     "Layer",
@@ -63,6 +64,7 @@ __all__ = [
     "map_layers",
     "metrics",
     "models",
+    "native",
     "output_shape",
     "parallel",
     "paths",

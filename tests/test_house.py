@@ -30,6 +30,7 @@ FORBIDDEN = (
 
 FLOORS = {
     "ops": 0,
+    "native": 0,
     "core": 0,
     "initializers": 1,
     "activations": 1,
@@ -85,6 +86,7 @@ def test_all_names_are_there_and_no_others():
         "nnjax.train",
         "nnjax.data",
         "nnjax.models",
+        "nnjax.native",
         "nnjax.initializers",
     ):
         loaded = importlib.import_module(module)
@@ -94,7 +96,7 @@ def test_all_names_are_there_and_no_others():
 
 
 def test_public_names_say_what_they_do():
-    modules = (nn, nn.losses, nn.metrics, nn.train, nn.data, nn.models, nn.initializers)
+    modules = (nn, nn.losses, nn.metrics, nn.train, nn.data, nn.models, nn.native, nn.initializers)
     for module in modules:
         for name in module.__all__:
             thing = getattr(module, name)

@@ -17,7 +17,7 @@ Policy = Callable[..., bool]  # of ``jax.checkpoint``: may this primitive's resu
 COSTLY = frozenset(
     "dot_general ragged_dot_general conv_general_dilated fft sort top_k gather scatter scatter-add "
     "random_bits threefry2x32 rng_bit_generator cholesky eigh svd lu qr triangular_solve ffi_call "
-    "all_gather all_to_all ppermute psum psum_invariant reduce_scatter".split()
+    "native_conv all_gather all_to_all ppermute psum psum_invariant reduce_scatter".split()
 )
 
 

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import get_args
 
+import jax
 import numpy as np
 
 from nnjax.core import (
@@ -25,6 +26,7 @@ from nnjax.layers.windows import (
     per_axis,
     resolve_padding,
 )
+from nnjax.native import convolution as native
 from nnjax.ops import convolution, padding as fill
 from nnjax.ops.convolution import Implementation, Painting
 from nnjax.ops.padding import MODES, PaddingMode
@@ -60,8 +62,8 @@ def conv(
         Padding is zeros, or x itself: mirrored ("reflect"), its edge ("replicate"), its other end
         ("circular"). ``mask``, True where a weight takes part, broadcasts to the kernel.
     implementation: "whole", or what is quicker on a CPU: "halves" (of the batch, side by side),
-        "patches" (a product with them) or "shifts" (of x, for a depthwise convolution); "auto"
-        chooses; see ``nnjax.ops.convolution``.
+        "patches" (a product with them), "shifts" (of x, for a depthwise convolution) or "native"
+        (in C++, after ``nnjax.native.build``); "auto" chooses; see ``nnjax.ops.convolution``.
     Dtypes: params are made in float32; x and params share the dtype that they are called in.
     Raises: ValueError, for another number of channels or axes, groups that do not divide both
         features, a mask that does not fit, or an x smaller than the kernel or its own padding;
@@ -236,8 +238,8 @@ def conv_transpose(
         conv would pad, so here it is cut off: H' = stride * (H - 1) + reach - 2 p +
         output_padding, as in PyTorch. ``output_padding`` adds entries after, to choose among the
         sizes that a strided conv maps to H.
-    implementation: "whole", "patches" (the kernel's gradient is a product), or "auto"; see
-        ``nnjax.ops.convolution``.
+    implementation: "whole", "patches" (the kernel's gradient is a product), "native" (in C++, after
+        ``nnjax.native.build``), or "auto"; see ``nnjax.ops.convolution``.
     Dtypes: params are made in float32; x and params share the dtype that they are called in.
     Raises: ValueError, for another number of channels or axes, groups that do not divide both
         features, output_padding that is not below stride or dilation, or padding that leaves
@@ -255,7 +257,7 @@ def conv_transpose(
         raise LayerValueError(
             f"{name}: got output_padding={output_padding}, expected less than stride or dilation."
         )
-    _check_way(name, implementation, get_args(Painting), groups)
+    _check_way(name, implementation, get_args(Painting), groups, axes)
     if padding == "CAUSAL":
         raise LayerValueError(f"{name}: got padding='CAUSAL', expected 'SAME', 'VALID' or numbers.")
     reach = tuple((k - 1) * d + 1 for k, d in zip(size, dilation, strict=True))
@@ -283,6 +285,7 @@ def conv_transpose(
                 f"{name}: got x of spatial shape {spatial}, expected more than padding={padding!r} "
                 f"cuts off: y would be of spatial shape {tuple(made)}."
             )
+        _check_native(name, implementation, x)
         return convolution.conv_transpose(
             x,
             kernel,
@@ -322,7 +325,7 @@ def _conv(
     stride = per_axis(name, "stride", stride, axes)
     dilation = per_axis(name, "dilation", dilation, axes)
     check_choice(name, "padding_mode", padding_mode, MODES)
-    _check_way(name, implementation, get_args(Implementation), groups)
+    _check_way(name, implementation, get_args(Implementation), groups, axes)
     reach = tuple((k - 1) * d + 1 for k, d in zip(size, dilation, strict=True))
     shapes = _shapes(name, in_features, out_features, size, groups, bias)
     if implementation == "shifts" and groups != in_features:
@@ -350,6 +353,7 @@ def _conv(
                 f"{name}: got a batch of {len(x)} with implementation='halves', expected an even "
                 "one. Use 'auto'."
             )
+        _check_native(name, implementation, x)
         return convolution.conv(
             x,
             kernel,
@@ -368,12 +372,26 @@ def _conv(
     return Layer(init, apply, name)
 
 
-def _check_way(name: str, implementation: str, choices: tuple[str, ...], groups: int) -> None:
+def _check_way(name, implementation: str, choices: tuple[str, ...], groups: int, axes: int):
     check_choice(name, "implementation", implementation, choices)
-    if implementation == "patches" and groups > 1:
+    if implementation in ("patches", "native") and groups > 1:
         raise LayerValueError(
-            f"{name}: got groups={groups} with implementation='patches', expected one group. "
+            f"{name}: got groups={groups} with implementation='{implementation}', expected one "
+            "group. Use 'auto'."
+        )
+    if implementation == "native" and axes > 2:
+        raise LayerValueError(
+            f"{name}: got {axes} spatial axes with implementation='native', expected one or two. "
             "Use 'auto'."
+        )
+
+
+def _check_native(name: str, implementation: str, x: jax.Array) -> None:
+    if implementation == "native" and not native.fits(x):
+        raise LayerValueError(
+            f"{name}: got x of {x.dtype} with implementation='native', expected float32 or "
+            "narrower, outside of shard_map, after a call of nnjax.native.build(). Call it, or use "
+            "'auto'."
         )
 
 

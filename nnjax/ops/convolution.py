@@ -12,14 +12,15 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array, Float, Num
 
+from nnjax.native import convolution as native
 from nnjax.ops.lowering import backend, one_cpu, way
 from nnjax.ops.precision import widen
 from nnjax.ops.product import tensordot
 from nnjax.ops.resample import pixel_shuffle, pixel_unshuffle
 from nnjax.ops.windows import Pads, Sizes, tile, views
 
-Implementation = Literal["auto", "whole", "halves", "patches", "shifts"]
-Painting = Literal["auto", "whole", "patches"]
+Implementation = Literal["auto", "whole", "halves", "patches", "shifts", "native"]
+Painting = Literal["auto", "whole", "patches", "native"]
 Product = Callable[[Any, Any], Any]
 
 _FEW = 64  # input channels up to which XLA:CPU leaves a convolution to one core
@@ -51,6 +52,8 @@ def conv(
         "halves": a convolution for each half of the batch, and so for the kernel's derivative. XLA
             runs a convolution of few input channels on one core, but two of them side by side. If
             ``train``, for up to 64 channels, an even batch and work that is worth it.
+        "native": in C++, once ``nnjax.native.build`` has run. Then instead of the whole, of halves
+            and of patches that overlap; of one group, over one or two axes.
     """
     window = kernel.shape[:-2]
     apart = math.prod(window) == 1 or tile(x.shape[1:-1], window, stride, pads, dilation)
@@ -89,6 +92,7 @@ def conv(
         "shifts": shifts,
         "halves": bilinear(halves, whole, halves),
         "patches": patches if apart else bilinear(whole, whole, patches),
+        "native": functools.partial(native.conv, stride=stride, pads=pads, dilation=dilation),
     }
     with way("conv", implementation):
         return ways[implementation](x, kernel)
@@ -135,14 +139,12 @@ def conv_transpose(
     implementation: "whole" is a convolution of x, spread by stride, with the kernel turned round;
         "patches" takes the kernel's derivative as a product with the patches painted, and all where
         they tile the painting. "auto" does so on a CPU for strides above 1, where XLA's own
-        gradients take nine times as long (4x4, stride 2, ``benchmarks/kernels.py``).
+        gradients take nine times as long (4x4, stride 2, ``benchmarks/kernels.py``). "native" is
+        in C++, as in ``conv``.
     """
     axes = tuple(range(len(stride)))
     size = kernel.shape[:-2]
     reach = [d * (k - 1) + 1 for k, d in zip(size, dilation, strict=True)]
-    if implementation == "auto":
-        spread = backend() == "cpu" and groups == 1 and math.prod(stride) > 1
-        implementation = "patches" if spread else "whole"
 
     def whole(x, kernel):
         return jax.lax.conv_general_dilated(
@@ -158,15 +160,23 @@ def conv_transpose(
 
     sides = zip(x.shape[1:-1], stride, reach, crops, strict=True)
     painting = [s * (n - 1) + r - a - b for n, s, r, (a, b) in sides]
-    windows = {"window": size, "stride": stride, "pads": crops, "dilation": dilation}
+    windows = {"stride": stride, "pads": crops, "dilation": dilation}
+    apart = tile(painting, size, **windows)
+    if implementation == "auto":
+        spread = backend() == "cpu" and groups == 1 and math.prod(stride) > 1
+        implementation = "patches" if spread else "whole"
+        if groups == 1 and not apart and one_cpu() and native.fits(x):
+            implementation = "native"
 
     def patches(x, kernel):
         h = tensordot(x, jnp.moveaxis(kernel, -2, 0))
-        return fold(h.reshape(*x.shape[:-1], math.prod(h.shape[x.ndim - 1 :])), painting, **windows)
+        h = h.reshape(*x.shape[:-1], math.prod(h.shape[x.ndim - 1 :]))
+        return fold(h, painting, window=size, **windows)
 
     ways = {
         "whole": whole,
-        "patches": patches if tile(painting, **windows) else bilinear(whole, whole, patches),
+        "patches": patches if apart else bilinear(whole, whole, patches),
+        "native": functools.partial(native.paint, size=painting, **windows),
     }
     with way("conv_transpose", implementation):
         return ways[implementation](x, kernel)
@@ -236,6 +246,8 @@ def _quickest(x, kernel, stride, groups, train, apart) -> Implementation:
         return "shifts" if channels == 1 and math.prod(window) <= _PLACES else "whole"
     if apart:
         return "patches"
+    if one_cpu() and native.fits(x):
+        return "native"
     if not train or work < _WORK:
         return "whole"
     if math.prod(window) * channels <= _LARGER * features:

@@ -6,6 +6,8 @@ in which the library trains: its documented loop, or the quickest that it recomm
 
 import importlib
 import importlib.util
+import os
+import shutil
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -25,6 +27,9 @@ PEERS: dict[str, Peer] = {
     "nnjax": Peer("nnjax", "", (), "nn.train.make_step, jitted, donated"),
     "nnjax devices": Peer(
         "nnjax", "devices", (), "the same, the batch split over virtual CPU devices, one a core"
+    ),
+    "nnjax native": Peer(
+        "nnjax", "native", (), "the same, after nnjax.native.build()", ("cnn", "resnet18", "unet")
     ),
     "nnjax packed": Peer(
         "nnjax", "packed", (), "the same, the train state as one vector a dtype", ("dispatch",)
@@ -66,6 +71,9 @@ def check(name: str, network: str) -> None:
 
 def missing(name: str) -> str | None:
     """Why the peer cannot take part, or None."""
+    compiler = os.environ.get("CXX", "c++")
+    if PEERS[name].way == "native" and shutil.which(compiler) is None:
+        return f"no compiler {compiler}"
     for package in PEERS[name].needs:
         if importlib.util.find_spec(package) is None:
             return f"{package} is not installed"

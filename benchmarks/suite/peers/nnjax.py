@@ -2,7 +2,8 @@
 
 The way ``devices`` splits the batch over virtual CPU devices, one a core: XLA:CPU runs most of its
 convolutions, and products of many small matrices, on a single core each. ``packed`` carries the
-train state as one vector a dtype, for networks whose step is mostly handing over arrays.
+train state as one vector a dtype, for networks whose step is mostly handing over arrays; ``native``
+has its convolutions in C++.
 """
 
 import itertools
@@ -28,6 +29,8 @@ def side(network, way, weights, batch, sizes, laps):
         infer, init = inference(network, sizes)
         variables = nest(weights), init()[1]
         return inference_side(lambda p, s, x: infer((p, s), (x,)), variables, batch[0], laps)
+    if way == "native":
+        nn.native.build()
     if way == "packed":
         return packed_side(network, weights, batch, sizes, laps)
     model, step, init = training(network, sizes)
