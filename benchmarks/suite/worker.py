@@ -45,12 +45,8 @@ def set_up(peer: str, folder: Path) -> tuple[Any, dict[str, Any]]:
     batch = unnumbered("inputs", kept), kept["labels"]
     module = peers.load(peer)
     peers.check(peer, settings["network"])
-    if peers.PEERS[peer].way == "devices":
-        import jax
-
-        if settings["backend"] != "cpu":
-            raise SystemExit(f"{peer}: the cores of a CPU, not a {settings['backend']}")
-        jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    if hasattr(module, "prepare"):
+        module.prepare(peers.PEERS[peer].way, settings["backend"])
     check_backend(settings["backend"], peers.PEERS[peer].module)
     imported = time.perf_counter() - START
 

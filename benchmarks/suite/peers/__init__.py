@@ -29,7 +29,7 @@ PEERS: dict[str, Peer] = {
         "nnjax", "devices", (), "the same, the batch split over virtual CPU devices, one a core"
     ),
     "nnjax native": Peer(
-        "nnjax", "native", (), "the same, after nnjax.native.build()", ("cnn", "resnet18", "unet")
+        "nnjax", "native", (), "the same, after nnjax.native.build() and .keep_memory()"
     ),
     "nnjax packed": Peer(
         "nnjax", "packed", (), "the same, the train state as one vector a dtype", ("dispatch",)

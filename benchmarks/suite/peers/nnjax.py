@@ -3,10 +3,11 @@
 The way ``devices`` splits the batch over virtual CPU devices, one a core: XLA:CPU runs most of its
 convolutions, and products of many small matrices, on a single core each. ``packed`` carries the
 train state as one vector a dtype, for networks whose step is mostly handing over arrays; ``native``
-has its convolutions in C++.
+has its convolutions in C++ and keeps its memory.
 """
 
 import itertools
+import os
 
 import jax
 import jax.numpy as jnp
@@ -24,13 +25,22 @@ LOSSES = {
 }
 
 
+def prepare(way: str, backend: str) -> None:
+    """What has to be before JAX starts its backend."""
+    if way in ("devices", "native") and backend != "cpu":
+        raise SystemExit(f"nnjax {way}: for a CPU, not a {backend}")
+    if way == "devices":
+        jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    if way == "native":
+        nn.native.build()
+        nn.native.keep_memory()
+
+
 def side(network, way, weights, batch, sizes, laps):
     if not loss(network):
         infer, init = inference(network, sizes)
         variables = nest(weights), init()[1]
         return inference_side(lambda p, s, x: infer((p, s), (x,)), variables, batch[0], laps)
-    if way == "native":
-        nn.native.build()
     if way == "packed":
         return packed_side(network, weights, batch, sizes, laps)
     model, step, init = training(network, sizes)

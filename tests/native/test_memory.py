@@ -1,0 +1,40 @@
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from nnjax import native
+
+STEPS = """
+import resource, sys
+import jax, jax.numpy as jnp
+import nnjax as nn
+if sys.argv[1] == "kept" and not nn.native.keep_memory():
+    sys.exit("no glibc")
+step = jax.jit(lambda x: (jnp.sin(x) @ x).sum())  # of 16 MiB and more in between
+x = jnp.ones((2_000, 2_000))
+step(x).block_until_ready()
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+before = faults()
+for _ in range(3):
+    step(x).block_until_ready()
+print(faults() - before)
+"""
+
+
+def faults(how: str) -> int:
+    done = subprocess.run([sys.executable, "-c", STEPS, how], capture_output=True, text=True)
+    if "no glibc" in done.stderr:
+        pytest.skip("no glibc")
+    return int(done.stdout)
+
+
+def test_what_is_kept_is_there():
+    assert faults("kept") < 0.2 * faults("usual")
+
+
+def test_too_late():
+    jax.devices()
+    with pytest.raises(RuntimeError, match="got a call after JAX has begun to compute, expected"):
+        native.keep_memory()
