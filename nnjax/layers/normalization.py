@@ -18,7 +18,7 @@ from nnjax.core import (
 )
 from nnjax.core.errors import LayerValueError
 from nnjax.initializers import draw, ones, zeros
-from nnjax.ops.normalization import moments, moved, rms_normalize, standardize
+from nnjax.ops.normalization import moved, normalize, rms_normalize, standardize
 from nnjax.ops.precision import widen
 
 
@@ -96,7 +96,7 @@ def group_norm(
         h = x.reshape(*x.shape[:-1], groups, features // groups)
         over = (*(axis - 1 for axis in spatial), -1)
         h = standardize(h, over, eps, None if mask is None else mask[..., None, None])
-        y = _affine(h.reshape(x.shape), shapes, affine)
+        y = _affine(h.reshape(x.shape), dict(zip(shapes, affine, strict=True)))
         return _shown(y, mask).astype(x.dtype), state
 
     return Layer(init, apply, name)
@@ -131,11 +131,11 @@ def instance_norm(
     check_positive(name, features=features)
     spatial = _spatial(name, axes)
 
-    def statistics(x, mask):
+    def together(x, mask):
         _check_enough(name, x, mask, math.prod(x.shape[-1 - axes : -1]))
-        return moments(x, spatial, None if mask is None else mask[..., None])
+        return spatial, None
 
-    return _running(name, features, axes, statistics, decay, eps, scale, bias, running)
+    return _running(name, features, axes, together, decay, eps, scale, bias, running)
 
 
 def batch_norm(
@@ -171,10 +171,10 @@ def batch_norm(
     name = f"batch_norm({features})"
     check_positive(name, features=features)
 
-    def statistics(x, mask):
-        return _batch_moments(name, x, mask, axis_name)
+    def together(x, mask):
+        return _over_batch(name, x, mask, axis_name)
 
-    return _running(name, features, 0, statistics, decay, eps, scale, bias, running)
+    return _running(name, features, 0, together, decay, eps, scale, bias, running)
 
 
 def batch_renorm(
@@ -208,8 +208,8 @@ def batch_renorm(
         got = f"got max_scale={max_scale} and max_shift={max_shift}"
         raise LayerValueError(f"{name}: {got}, expected at least 1 and 0.")
 
-    def statistics(x, mask):
-        return _batch_moments(name, x, mask, axis_name)
+    def together(x, mask):
+        return _over_batch(name, x, mask, axis_name)
 
     def correct(h, mean, var, state):
         std, running_std = jnp.sqrt(var + eps), jnp.sqrt(widen(state["var"]) + eps)
@@ -217,10 +217,10 @@ def batch_renorm(
         d = jnp.clip((mean - widen(state["mean"])) / running_std, -max_shift, max_shift)
         return h * jax.lax.stop_gradient(r) + jax.lax.stop_gradient(d)
 
-    return _running(name, features, 0, statistics, decay, eps, True, True, True, correct)
+    return _running(name, features, 0, together, decay, eps, True, True, True, correct)
 
 
-def _over_features(name, features, normalize, scale, bias) -> Layer:
+def _over_features(name, features, standard, scale, bias) -> Layer:
     """A layer that normalizes the last axes, those of shape ``features``."""
     shape = tuple(features) if isinstance(features, Sequence) else (features,)
     for size in shape or (0,):
@@ -234,15 +234,20 @@ def _over_features(name, features, normalize, scale, bias) -> Layer:
         check_floating(name, "x", x)
         check_shape(name, "x", x, (..., *shape))
         affine = check_entries(name, "params", params, **shapes)
-        return _affine(normalize(x, axes), shapes, affine).astype(x.dtype), state
+        return _affine(standard(x, axes), dict(zip(shapes, affine, strict=True))).astype(
+            x.dtype
+        ), state
 
     return Layer(init, apply, name)
 
 
 def _running(
-    name, features, axes, statistics, decay, eps, scale, bias, running, correct=None
+    name, features, axes, together, decay, eps, scale, bias, running, correct=None
 ) -> Layer:
-    """A layer that trains with ``statistics(x, mask)`` and evaluates with their averages."""
+    """A layer that trains with x's own moments and evaluates with their averages.
+
+    ``together(x, mask)``: over which axes, and which mapped ones, the moments are.
+    """
     if decay is not None and not 0 <= decay <= 1:
         raise LayerValueError(f"{name}: got decay={decay}, expected 0 <= decay <= 1, or None.")
     shape = (features,)
@@ -260,21 +265,27 @@ def _running(
         _check_image(name, x, axes, features, mask)
         affine = check_entries(name, "params", params, **shapes)
         check_entries(name, "state", state, **carried)
-        h = _shown(widen(x), mask)
+        entries = dict(zip(shapes, affine, strict=True))
+        h, new_state = _shown(widen(x), mask), state
         if train or not running:
-            mean, var, n = statistics(h, mask)
-            new_state = moved(state, decay, mean, var, n) if train and running else state
+            over, axis_name = together(h, mask)
+            shown = None if mask is None else mask[..., None]
+            gain = entries.pop("scale", None) if correct is None else None
+            gain = None if gain is None else gain.astype(h.dtype)
+            h, mean, var, n = normalize(h, gain, over, eps, shown, axis_name)
+            if train and running:
+                new_state = moved(state, decay, mean, var, n)
+            if train and correct is not None:
+                h = correct(h, mean, var, state)
         else:
-            mean, var, new_state = (*(state[s].astype(h.dtype) for s in ("mean", "var")), state)
-        h = (h - mean) * jax.lax.rsqrt(var + eps)
-        if train and correct is not None:
-            h = correct(h, mean, var, state)
-        return _shown(_affine(h, shapes, affine), mask).astype(x.dtype), new_state
+            mean, var = (state[entry].astype(h.dtype) for entry in ("mean", "var"))
+            h = (h - mean) * jax.lax.rsqrt(var + eps)
+        return _shown(_affine(h, entries), mask).astype(x.dtype), new_state
 
     return Layer(init, apply, name)
 
 
-def _batch_moments(name, x, mask, axis_name):
+def _over_batch(name, x, mask, axis_name):
     axis_name = tuple(axis_name) if isinstance(axis_name, list) else axis_name
     try:
         copies = 1 if axis_name is None else jax.lax.axis_size(axis_name)
@@ -285,8 +296,7 @@ def _batch_moments(name, x, mask, axis_name):
             "or build the layer without axis_name."
         ) from None
     _check_enough(name, x, mask, copies * math.prod(x.shape[:-1]))
-    shown = None if mask is None else mask[..., None]
-    return moments(x, range(x.ndim - 1), shown, axis_name)
+    return range(x.ndim - 1), axis_name
 
 
 def _check_image(name: str, x: Any, axes: int, features: int, mask: Any) -> None:
@@ -320,8 +330,7 @@ def _shapes(shape: tuple[int, ...], scale: bool, bias: bool) -> dict[str, tuple[
     return ({"scale": shape} if scale else {}) | ({"bias": shape} if bias else {})
 
 
-def _affine(h, shapes, affine):
+def _affine(h, entries):
     """``h * scale + bias``, or as much of it as there are entries."""
-    entries = {name: a.astype(h.dtype) for name, a in zip(shapes, affine, strict=True)}
-    h = h * entries["scale"] if "scale" in entries else h
-    return h + entries["bias"] if "bias" in entries else h
+    h = h * entries["scale"].astype(h.dtype) if "scale" in entries else h
+    return h + entries["bias"].astype(h.dtype) if "bias" in entries else h

@@ -3,7 +3,6 @@
 All compute in float32 or wider and return that; whoever calls them casts back.
 """
 
-import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,23 +28,30 @@ def moments(
     ``axis_name`` the devices or copies of that axis are taken together. Nothing at all has mean and
     variance 0.
     """
-    h, axes = widen(x), tuple(axes)
+    h = widen(x)
+    average, n = _averaging(h, axes, mask, axis_name)
+    mean = average(h)
+    return mean, average(jnp.square(h - mean)), n  # E[x^2] - E[x]^2 would cancel
+
+
+def _averaging(x, axes, mask, axis_name):
+    """What takes the mean of arrays like x, and of how many entries."""
+    axes = tuple(axes)
     mask = None if mask is None else jnp.broadcast_to(mask, x.shape)
     together = lambda a: a if axis_name is None else jax.lax.psum(a, axis_name)
-
-    def total(a):
-        a = a if mask is None else jnp.where(mask, a, 0)
-        return together(a.sum(axes, keepdims=True))
-
     if mask is None:
         copies = 1 if axis_name is None else jax.lax.axis_size(axis_name)
         n = copies * math.prod(x.shape[axis] for axis in axes)
         some = max(n, 1)
     else:
-        n = together(mask.sum(axes, keepdims=True, dtype=h.dtype))
+        n = together(mask.sum(axes, keepdims=True, dtype=x.dtype))
         some = jnp.maximum(n, 1)
-    mean = total(h) / some
-    return mean, total(jnp.square(h - mean)) / some, n  # E[x^2] - E[x]^2 would cancel
+
+    def average(a):
+        a = a if mask is None else jnp.where(mask, a, 0)
+        return together(a.sum(axes, keepdims=True)) / some
+
+    return average, n
 
 
 def standardize(
@@ -56,30 +62,48 @@ def standardize(
 ) -> Float[Array, "..."]:
     """``(x - mean) / sqrt(var + eps)`` over ``axes``; masked entries count for nothing."""
     if mask is None:
-        return settled(_standardize(settled(widen(x)), tuple(axes), eps))
-    h = jnp.where(mask, widen(x), 0)
-    mean, var, _ = moments(h, axes, mask)
-    return (h - mean) * jax.lax.rsqrt(var + eps)
+        return settled(normalize(settled(widen(x)), None, axes, eps)[0])
+    return normalize(jnp.where(mask, widen(x), 0), None, axes, eps, mask)[0]
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
-def _standardize(x: Array, axes: tuple[int, ...], eps: float) -> Array:
-    mean, var, _ = moments(x, axes)
-    return (x - mean) * jax.lax.rsqrt(var + eps)
+def normalize(
+    x: Float[Array, "..."],
+    gain: Float[Array, "..."] | None,
+    axes: Sequence[int],
+    eps: float,
+    mask: Bool[Array, "..."] | None = None,
+    axis_name: Any = None,
+) -> tuple[Array, Array, Array, Any]:
+    """``(x - mean) / sqrt(var + eps) * gain``, and the mean, variance and n of ``moments``.
 
-
-@_standardize.defjvp
-def _standardize_jvp(axes, eps, primals, tangents):
-    """``dy = (dx - mean(dx) - y mean(y dx)) / s``: the transpose has the same form.
-
-    JAX's own derivative keeps x - mean and the variance apart, and passes over x once more.
+    The gain is the same along ``axes``. In the derivative it therefore comes first, so that the way
+    back takes the means of g and of y g, where y is x standardised: the sums that the gradients of
+    gain and bias are. JAX's own derivative keeps x - mean and the variance apart, and passes over x
+    four times more.
     """
-    (x,), (dx,) = primals, tangents
-    mean, var, _ = moments(x, axes)
-    scale = jax.lax.rsqrt(var + eps)
-    y = (x - mean) * scale
-    average = lambda a: a.mean(axes, keepdims=True)
-    return y, scale * (dx - average(dx) - y * average(y * dx))
+
+    @jax.custom_jvp
+    def f(x, gain, mask):
+        mean, var, _ = moments(x, axes, mask, axis_name)
+        y = (x - mean) * jax.lax.rsqrt(var + eps)
+        return y if gain is None else y * gain, mean, var
+
+    @f.defjvp
+    def _(primals, tangents):
+        (x, gain, mask), (dx, to_gain, _) = primals, tangents
+        average, _ = _averaging(x, axes, mask, axis_name)
+        mean, var, _ = moments(x, axes, mask, axis_name)
+        scale = jax.lax.rsqrt(var + eps)
+        y = (x - mean) * scale
+        u = scale * dx if gain is None else scale * gain * dx
+        to_y = u - average(u) - y * average(y * u)
+        to_both = average(dx), 2 * average((x - mean) * dx)
+        if gain is None:
+            return (y, mean, var), (to_y, *to_both)
+        return (y * gain, mean, var), (to_y + y * to_gain, *to_both)
+
+    _, n = _averaging(x, axes, mask, axis_name)
+    return *f(x, gain, mask), n
 
 
 def moved(
