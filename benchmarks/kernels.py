@@ -4,6 +4,7 @@ Forward and backward of one function, jitted, on the sizes of the suite's networ
 compared first and timed in turn.
 
     python -m benchmarks.kernels --only "max-pool"
+    python -m benchmarks.kernels --only convolution transposed --native
 """
 
 import functools
@@ -27,8 +28,19 @@ from nnjax.ops.pooling import max_pool
 Side = tuple[Callable[..., jax.Array], Sequence[Any]]
 
 
-def main(only: tuple[str, ...] = (), rounds: int = 30, json: Path | None = None) -> list[clock.Row]:
-    """Time the kernels whose names begin with one of these, or all."""
+def main(
+    only: tuple[str, ...] = (),
+    rounds: int = 30,
+    json: Path | None = None,
+    native: bool = False,
+) -> list[clock.Row]:
+    """Time the kernels whose names begin with one of these, or all.
+
+    native: ours in C++, and memory kept, on all sides.
+    """
+    if native:
+        nn.native.keep_memory()
+        nn.native.build()
     sides, bars = {}, {}
     for name, (ours, usual, same) in kernels().items():
         if only and not name.startswith(only):
@@ -129,6 +141,10 @@ def kernels() -> Mapping[str, tuple[Side, Mapping[str, Side], bool]]:
         "convolution 3x3 of [16, 56, 56, 96], depthwise": convolution(
             (16, 56, 56, 96), 96, 3, groups=96
         ),
+        "convolution 3x3 of [32, 32, 32, 64] to 128, stride 2": convolution(
+            (32, 32, 32, 64), 128, 3, stride=2
+        ),
+        "convolution 3x3 of [32, 4, 4, 512] to 512": convolution((32, 4, 4, 512), 512, 3),
         "transposed convolution 4x4, stride 2, of [16, 8, 8, 128] to 64": convolution(
             (16, 8, 8, 128), 64, 4, nn.conv_transpose, stride=2
         ),

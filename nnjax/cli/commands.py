@@ -18,6 +18,7 @@ from nnjax.cli.settings import CommandError, Training, from_config, to_config
 
 def train(settings: Training) -> float:
     """Train a model, write its run folder, and return the test accuracy."""
+    _make_ready(settings)
     config = to_config(settings)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     out = settings.out or Path("runs") / f"{config['model']}-{settings.data}-{stamp}"
@@ -66,6 +67,7 @@ def evaluate(run: Path) -> float:
         raise CommandError(f"{run} has no config.json: it is no run of nnjax train.") from None
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise CommandError(f"{run / 'config.json'} is damaged: it is not JSON.") from None
+    _make_ready(settings)
     data = _load(settings)
     model = _model(settings, data)
     params, state = jax.eval_shape(model.init, jax.random.key(0))
@@ -107,6 +109,16 @@ def _check(option: str, value: int, high: int | None = None, *, low: int = 1) ->
     if value < low or (high is not None and value > high):
         expected = f"at least {low}" if high is None else f"{low} to {high}"
         raise CommandError(f"got --{option} {value}, expected {expected}.")
+
+
+def _make_ready(settings: Training) -> None:
+    """What has to be before JAX computes anything."""
+    if settings.native:
+        try:
+            nn.native.build()
+        except RuntimeError as error:
+            raise CommandError(f"got --native, {error}") from None
+        nn.native.keep_memory()
 
 
 def _load(settings: Training) -> nn.data.Dataset:

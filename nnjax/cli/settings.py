@@ -35,6 +35,8 @@ class Training:
     """Decoupled weight decay; adamw only."""
     seed: int = 0
     """Of the splits, the parameters, the order of examples and the noise."""
+    native: bool = False
+    """On a CPU: kernels in C++, which a compiler makes once, and memory kept. See nnjax.native."""
     out: Path | None = None
     """Run folder; by default runs/MODEL-DATA-DATE-TIME."""
     overwrite: bool = False

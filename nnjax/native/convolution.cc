@@ -122,7 +122,9 @@ struct Padded {
 
   int64_t row() const { return (columns.before + width + columns.after) * pixel; }
   int64_t image() const { return (rows.before + height + rows.after) * row(); }
-  int64_t at(int h, int w) const { return (rows.before + h) * row() + (columns.before + w) * pixel; }
+  int64_t at(int h, int w) const {
+    return (rows.before + h) * row() + (columns.before + w) * pixel;
+  }
 
   // Channels [from, from + some) of one image, into zeros.
   void copy(const float* x, int from, int some, float* y) const {
@@ -216,7 +218,8 @@ ffi::Error correlate(ffi::ThreadPool pool, Images x, Images kernel, Result y, Si
   const int batch = from[0], inputs = from[3];
   // A power of two apart, pixels would fall into the same lines of the cache.
   const int64_t pixel = inputs % 256 ? inputs : inputs + kLanes;
-  const Padded padded{from[1], from[2], inputs, pixel, margin(down, from[1]), margin(across, from[2])};
+  const Margin rows = margin(down, from[1]), columns = margin(across, from[2]);
+  const Padded padded{from[1], from[2], inputs, pixel, rows, columns};
   const Panels panels{int(to[3])};
 
   // The kernel as tiles read it: by pair of phases, panel, tap and input.
@@ -257,13 +260,16 @@ ffi::Error correlate(ffi::ThreadPool pool, Images x, Images kernel, Result y, Si
   parallel(pool, groups * parts, [&](int task) {
     thread_local Floats buffer;
     const int group = task / parts, part = task % parts;
-    const int64_t begin = share(batch, group, groups), images = share(batch, group + 1, groups) - begin;
+    const int64_t begin = share(batch, group, groups);
+    const int64_t images = share(batch, group + 1, groups) - begin;
     const int64_t apart = padded.image() + kLanes;  // no power of two either
     buffer.assign(images * apart, 0);
-    for (int64_t n = 0; n < images; ++n)
-      padded.copy(x.typed_data() + (begin + n) * from[1] * from[2] * inputs, 0, inputs, &buffer[n * apart]);
+    const float* image = x.typed_data() + begin * from[1] * from[2] * inputs;
+    for (int64_t n = 0; n < images; ++n, image += from[1] * from[2] * inputs)
+      padded.copy(image, 0, inputs, &buffer[n * apart]);
 
-    for (int panel = share(panels.count(), part, parts); panel < share(panels.count(), part + 1, parts); ++panel)
+    const int last = share(panels.count(), part + 1, parts);
+    for (int panel = share(panels.count(), part, parts); panel < last; ++panel)
       for (auto& [a, b, at, length] : packs) {
         bool joined = pixel == inputs && (b->gap == 1 || b->taps == 1);  // a line's taps touch
         Reach reach{a->taps, joined ? 1 : b->taps, joined ? b->taps * inputs : inputs,
@@ -331,41 +337,44 @@ ffi::Error ByKernel(ffi::ThreadPool pool, Images x, Images g, Result dk, Sizes s
       int64_t first = share(inputs, i, blocks), some = share(inputs, i + 1, blocks) - first;
       return std::pair(first, Padded{from[1], from[2], inputs, some, rows, columns});
     };
-    const Padded whole{from[1], from[2], inputs, inputs, rows, columns};
     // What a tile goes over shall fit into a quarter of a MiB.
     const int64_t pair = block_of(blocks - 1).second.image() + to[1] * to[2] * kWidth;
     const int chunk = std::max<int64_t>(1, (1 << 16) / pair);
     const int last = share(batch, part + 1, parts);
     for (int n = share(batch, part, parts); n < last; n += chunk) {
       const int images = std::min(chunk, last - n);
-      xs.assign(images * whole.image(), 0);
+      const int64_t pixels = images * block_of(0).second.image() / block_of(0).second.pixel;
+      xs.assign(pixels * inputs, 0);
       for (int i = 0; i < blocks; ++i) {
         auto [first, padded] = block_of(i);
-        for (int m = 0; m < images; ++m)
-          padded.copy(x.typed_data() + (n + m) * from[1] * from[2] * inputs, first, padded.pixel,
-                      &xs[first * (images * whole.image() / inputs) + m * padded.image()]);
+        const float* image = x.typed_data() + n * from[1] * from[2] * inputs;
+        for (int m = 0; m < images; ++m, image += from[1] * from[2] * inputs)
+          padded.copy(image, first, padded.pixel, &xs[first * pixels + m * padded.image()]);
       }
       int at = -1;  // the panel of g that is packed
-      for (int tile = share(tiles, slice, slices); tile < share(tiles, slice + 1, slices); ++tile) {
-        const int run = tile % runs, k = tile / runs % a.taps, block = tile / runs / a.taps % blocks;
-        const int panel = tile / runs / a.taps / blocks, vectors = panels.columns(panel);
+      const int end = share(tiles, slice + 1, slices);
+      for (int tile = share(tiles, slice, slices); tile < end; ++tile) {
+        const int run = tile % runs, k = tile / runs % a.taps;
+        const int block = tile / runs / a.taps % blocks, panel = tile / runs / a.taps / blocks;
+        const int vectors = panels.columns(panel), width = panels.width(panel);
         const Padded flat{to[1], to[2], to[3], vectors * kLanes};
-        const bool packed = panels.width(panel) == to[3] && flat.pixel == to[3];  // as it came
-        if (!packed && at != panel) {
+        const float* image = g.typed_data() + n * to[1] * to[2] * to[3];
+        const bool as_it_is = width == to[3] && width == flat.pixel;
+        if (!as_it_is && at != panel) {
           gs.assign(images * flat.image(), 0);
           for (int m = 0; m < images; ++m)
-            flat.copy(g.typed_data() + (n + m) * to[1] * to[2] * to[3], panels.first(panel),
-                      panels.width(panel), &gs[m * flat.image()]);
+            flat.copy(image + m * to[1] * to[2] * to[3], panels.first(panel), width,
+                      &gs[m * flat.image()]);
           at = panel;
         }
         auto [first, padded] = block_of(block);
         const int l = run * joined, taps = std::min(joined, b.taps - l);
+        const float* p = &xs[first * pixels + padded.at(a.start + k * a.gap, b.start + l * b.gap)];
         const Grid grid{images, a.count, b.count, padded.image(), padded.row() * a.stride,
                         padded.pixel * b.stride, flat.image(), flat.row()};
-        CALL(weights, int(taps * padded.pixel), vectors,
-             &xs[first * (images * whole.image() / inputs) + padded.at(a.start + k * a.gap, b.start + l * b.gap)],
-             packed ? g.typed_data() + n * flat.image() : gs.data(), grid, sum + ((k * size[1] + l) * inputs + first) * to[3] + panels.first(panel),
-             to[3], panels.width(panel));
+        float* y = sum + ((k * size[1] + l) * inputs + first) * to[3] + panels.first(panel);
+        CALL(weights, int(taps * padded.pixel), vectors, p, as_it_is ? image : gs.data(), grid, y,
+             to[3], width);
       }
     }
   });

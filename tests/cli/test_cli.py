@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -100,6 +101,28 @@ def test_a_cnn_trains_and_evaluates(capsys):
     table = capsys.readouterr().out.split("run folder")[0].splitlines()[-13:]
     assert main(["evaluate", str(run)]) == 0
     assert capsys.readouterr().out.splitlines()[-13:] == table
+
+
+def test_a_native_run(monkeypatch, capsys):
+    """In a process of its own, as memory is kept from its start."""
+    if shutil.which(os.environ.get("CXX", "c++")) is None:
+        pytest.skip("no C++ compiler")
+    monkeypatch.setenv("XDG_CACHE_HOME", os.getcwd())
+    environment = {k: v for k, v in os.environ.items() if k != "PJRT_NPROC"} | {
+        "PYTHONPATH": str(ROOT)
+    }
+    nnjax = [sys.executable, "-m", "nnjax.cli.main"]
+    run = ["train", "cnn", "--epochs", "1", "--features", "4", "--out", "run", "--native"]
+    tables = []
+    for command in (run, ["evaluate", "run"]):
+        done = subprocess.run([*nnjax, *command], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        tables.append(done.stdout.split("run folder")[0].splitlines()[-13:])
+    assert tables[0] == tables[1] and list(Path("nnjax/native").glob("*.so"))
+    monkeypatch.setattr("nnjax.native.library._loaded", [])
+    monkeypatch.setenv("CXX", "no-compiler")
+    line = complain(capsys, *run, "--overwrite")
+    assert "got --native, nnjax.native.build: got no compiler 'no-compiler'" in line
 
 
 def test_a_run_is_not_overwritten_by_accident(capsys):
