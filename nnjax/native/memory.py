@@ -12,7 +12,8 @@ def keep_memory() -> bool:
     XLA:CPU allocates the temporaries of a step anew at every call. Large blocks glibc takes from
     the kernel and gives back, and the kernel hands out zeroed pages of 4 KiB, a page fault each:
     18,500 of them in a step of LeNet, which takes a quarter of its time. Kept, they are there.
-    ``python -m benchmarks.pages`` times both. The price is that the process never shrinks.
+    ``python -m benchmarks.pages`` times both. The price is that the process never shrinks, and that
+    all threads take memory from one place: a step of next to no work takes a third longer.
 
     Returns: whether the C library is glibc, on Linux; elsewhere nothing is changed.
     Raises: RuntimeError, if JAX has started its threads already: they keep memory of their own.
