@@ -133,27 +133,37 @@ def first(
     from benchmarks.suite import first as firsts
 
     found, left_out = {}, {}
-    names = [peer for peer in meant_for("mlp", known("peer", peers, PEERS)) if peer != "ceiling"]
+    names = [peer for peer in known("peer", peers, PEERS) if peer != "ceiling"]
     kept = {**clock.header(), "first": found, "left_out": left_out}
     for case in known("case", cases, firsts.CASES):
-        found[case], without = firsts.race(case, names, rounds if case == "mlp" else 1)
+        network, _ = firsts.CASES[case]
+        sides = meant_for(network, names)
+        found[case], without = firsts.race(case, sides, rounds if case == "mlp" else 1)
         left_out |= {f"{case}, {peer}": reason for peer, reason in without.items()}
         print(f"{case}\n{firsts.table(found[case])}", *without.items(), sep="\n", flush=True)
         out.write_text(json.dumps(kept, indent=1) + "\n")
 
 
-def profile(workloads: Sequence[str] = (), out: Path = RESULTS / "profile.json") -> None:
+def profile(workloads: Sequence[str] = (), native: bool = False, out: Path | None = None) -> None:
     """Trace train steps of nnjax, and store where their time goes.
 
     Args:
         workloads: their names; all of the CPU suite, if none is given.
-        out: file for the results.
+        native: with its kernels in C++, and memory kept.
+        out: file for the results; benchmarks/results/profile.json or profile_native.json, if none
+            is given.
     """
+    import nnjax as nn
     from benchmarks.suite import profile as profiles
 
+    if native:
+        nn.native.keep_memory()
+        nn.native.build()
+    kept = {**clock.header(), "native": native}
     found = {name: profiles.profile(name) for name in known("workload", workloads, WORKLOADS)}
     print(profiles.table(found))
-    out.write_text(json.dumps({**clock.header(), "profile": found}, indent=1) + "\n")
+    out = out or RESULTS / ("profile_native.json" if native else "profile.json")
+    out.write_text(json.dumps({**kept, "profile": found}, indent=1) + "\n")
 
 
 def golden(write: bool = False) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Var
 
+from nnjax.native import convolution as native
+
 
 def products(function: Callable[..., Any], *args: Any) -> int:
     """Floating-point operations (two a multiply-add) of products and convolutions.
@@ -87,4 +89,6 @@ def _products(equation: Any) -> int:
         kernel = equation.invars[1].aval.shape
         features = equation.params["dimension_numbers"].rhs_spec[0]
         return 2 * out * math.prod(kernel) // kernel[features]
+    if name == native.primitive.name:
+        return 2 * native.multiplications(equation)
     return 0

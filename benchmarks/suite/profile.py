@@ -28,6 +28,7 @@ STEPS = 5
 # the transpose that XLA merged into it.
 KINDS = {"dot": "products", "dot_general": "products"}
 KINDS |= {"convolution": "convolutions", "conv_general_dilated": "convolutions"}
+KINDS |= {"ffi_call": "convolutions"}  # those of nnjax.native
 MOVING = {"copy", "transpose", "bitcast", "concatenate", "pad", "slice", "reshape", "gather"}
 
 

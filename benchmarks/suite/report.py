@@ -89,14 +89,13 @@ def targets(rows: Sequence[Row]) -> str:
     return markdown(lines)
 
 
-def page(results: Mapping[str, Any], plot: str | None) -> str:
-    """The section of one suite."""
+def suite(results: Mapping[str, Any]) -> str:
+    """The section of one suite; its plot is beside the page."""
     rows = [Row(**row) for row in results["rows"]]
     names = list(dict.fromkeys(row.workload for row in rows))
     said = ", ".join(f"{k} {v}" for k, v in results.items() if k not in ("rows", "left_out"))
-    parts = [f"### {results['suite'].upper()}", said + "."]
-    if plot:
-        parts.append(f"![Step times over hand-written JAX's]({plot})")
+    picture = f"![Step times over hand-written JAX's]({_picture(results)})"
+    parts = [f"### {results['suite'].upper()}", f"{said}.", picture]
     if results["suite"] == "cpu":
         parts.append(targets(rows))
     for name in names:
@@ -105,40 +104,52 @@ def page(results: Mapping[str, Any], plot: str | None) -> str:
             f"**{name}**: {WORKLOADS[name].about}. {workload[0].rounds} rounds.",
             table(workload),
         ]
-    if results["left_out"]:
-        parts.append("Left out:")
-        parts.append("\n".join(f"- {name}: {why}" for name, why in results["left_out"].items()))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *_left_out(results)])
 
 
 def compiled(results: Mapping[str, Any]) -> str:
     """The section of one target of ``--compile-only``."""
     from benchmarks.suite.ahead import table
 
-    head = f"### {results['target']}, compiled only"
-    said = ", ".join(f"{key} {results[key]}" for key in ("date", "commit", "jax", "jaxlib"))
-    return "\n\n".join([head, f"{said}.", table(results["compiled"])])
+    head = _head(results, f"{results['target']}, compiled only", "jaxlib")
+    return "\n\n".join([*head, table(results["compiled"])])
 
 
 def profiled(results: Mapping[str, Any]) -> str:
     """The section of where our steps spend their time."""
     from benchmarks.suite.profile import table
 
-    said = ", ".join(f"{key} {results[key]}" for key in ("date", "commit", "device", "load", "jax"))
-    return "\n\n".join(["### Where our time goes", f"{said}.", table(results["profile"])])
+    title = "Where our time goes" + (" with kernels in C++" if results.get("native") else "")
+    head = _head(results, title, "device", "load")
+    return "\n\n".join([*head, table(results["profile"])])
 
 
 def started(results: Mapping[str, Any]) -> str:
     """The section of how long a first step takes."""
     from benchmarks.suite.first import table
 
-    said = ", ".join(f"{key} {results[key]}" for key in ("date", "commit", "device", "load", "jax"))
-    parts = ["### Until the first step", f"{said}."]
+    parts = _head(results, "Until the first step", "device", "load")
     for name, found in results["first"].items():
         parts += [f"**{name}**", table(found)]
-    if results["left_out"]:
-        parts.append("\n".join(f"- {name}: {why}" for name, why in results["left_out"].items()))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *_left_out(results)])
+
+
+# By the entry of a file of results that no other kind has.
+SECTIONS = {"rows": suite, "compiled": compiled, "profile": profiled, "first": started}
+
+
+def _head(results: Mapping[str, Any], title: str, *further: str) -> list[str]:
+    said = (f"{key} {results[key]}" for key in ("date", "commit", *further, "jax"))
+    return [f"### {title}", ", ".join(said) + "."]
+
+
+def _left_out(results: Mapping[str, Any]) -> list[str]:
+    lines = [f"- {name}: {why}" for name, why in results["left_out"].items()]
+    return ["Left out:", "\n".join(lines)] if lines else []
+
+
+def _picture(results: Mapping[str, Any]) -> str:
+    return f"images/benchmarks_{results['suite']}.svg"
 
 
 def write(files: Sequence[Path], target: Path) -> None:
@@ -150,17 +161,13 @@ def write(files: Sequence[Path], target: Path) -> None:
     if BEGIN not in text or END not in text:
         raise ValueError(f"{target}: got no marks, expected the lines {BEGIN!r} and {END!r}.")
     sections = []
-    for file in files:
-        results = json.loads(file.read_text())
-        kinds = {"compiled": compiled, "profile": profiled, "first": started}
-        own = [section for kind, section in kinds.items() if kind in results]
-        if own:
-            sections.append(own[0](results))
-            continue
-        picture = target.parent / "images" / f"benchmarks_{results['suite']}.svg"
-        picture.parent.mkdir(exist_ok=True)
-        plot([Row(**row) for row in results["rows"]], picture)
-        sections.append(page(results, f"images/{picture.name}"))
+    for results in (json.loads(file.read_text()) for file in files):
+        if "rows" in results:
+            picture = target.parent / _picture(results)
+            picture.parent.mkdir(exist_ok=True)
+            plot([Row(**row) for row in results["rows"]], picture)
+        (section,) = (make for kind, make in SECTIONS.items() if kind in results)
+        sections.append(section(results))
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     target.write_text(f"{before}{BEGIN}\n\n" + "\n\n".join(sections) + f"\n\n{END}{after}")

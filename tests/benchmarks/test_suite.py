@@ -26,6 +26,7 @@ from benchmarks.suite import (
 )
 from benchmarks.suite.peers import hand_written, nnjax
 from benchmarks.suite.workloads import WORKLOADS
+from nnjax.native import convolution as native
 
 
 @pytest.fixture(autouse=True)
@@ -296,7 +297,14 @@ def test_products_are_counted():
     conv = lambda x, k: jax.lax.conv_general_dilated(
         x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
-    assert count.products(conv, x, kernel) == 2 * (2 * 8 * 8 * 5) * (3 * 3 * 3)
+    once = 2 * (2 * 8 * 8 * 5) * (3 * 3 * 3)
+    assert count.products(conv, x, kernel) == once
+    in_c = lambda x, k: native.conv(  # traced, not run
+        x, k, stride=(1, 1), pads=((1, 1), (1, 1)), dilation=(1, 1)
+    )
+    assert count.products(in_c, x, kernel) == once
+    by_both = jax.grad(lambda x, k: in_c(x, k).sum(), (0, 1))
+    assert count.products(by_both, x, kernel) == 2 * once
     assert count.primitives(loop, a, np.ones((4, 4), np.float32))["dot_general"] == 7
 
 
