@@ -93,7 +93,7 @@ FAULTS = (
     Fault(
         "max-pool gives its derivative to every tie",
         "nnjax/ops/pooling.py",
-        "dy = jnp.where(first, view, dy)",
+        "dy = jnp.where(larger, view, dy)",
         "dy = dy + jnp.where(view == view, view, dy)",
         "tests/ops/test_pooling.py tests/layers/test_pooling.py",
     ),

@@ -271,7 +271,7 @@ def _running(
             over, axis_name = together(h, mask)
             shown = None if mask is None else mask[..., None]
             gain = entries.pop("scale", None) if correct is None else None
-            gain = None if gain is None else gain.astype(h.dtype)
+            gain = None if gain is None else jnp.asarray(gain, h.dtype)
             h, mean, var, n = normalize(h, gain, over, eps, shown, axis_name)
             if train and running:
                 new_state = moved(state, decay, mean, var, n)

@@ -103,6 +103,7 @@ def test_a_cnn_trains_and_evaluates(capsys):
     assert capsys.readouterr().out.splitlines()[-13:] == table
 
 
+@pytest.mark.slow
 def test_a_native_run(monkeypatch, capsys):
     """In a process of its own, as memory is kept from its start."""
     if shutil.which(os.environ.get("CXX", "c++")) is None:
