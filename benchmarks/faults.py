@@ -107,8 +107,8 @@ FAULTS = (
     Fault(
         "embedding's logits ignore max_norm",
         "nnjax/layers/embedding.py",
-        "return ids @ _shorten(table, max_norm).T, state",
-        "return ids @ table.T, state",
+        "return tensordot(ids, _shorten(table, max_norm).T), state",
+        "return tensordot(ids, table.T), state",
         "tests/layers/test_embedding.py",
     ),
     Fault(

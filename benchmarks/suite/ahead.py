@@ -127,7 +127,9 @@ def compile_one(suite: str, target: str, name: str) -> dict[str, Any]:
     workload = workloads.WORKLOADS[name]
     sizes = {**workload.sizes, "batch": workload.sizes["batch"] * len(chips)}
     if workload.loss:
-        _, step, init = training(workload.network, sizes)
+        # Without this, XLA splits activations as the weights are, and keeps those of all chips.
+        gather = lambda params: jax.lax.with_sharding_constraint(params, NamedSharding(mesh, P()))
+        _, step, init = training(workload.network, sizes, gather=gather)
     else:
         step, init = inference(workload.network, sizes)
 

@@ -89,9 +89,17 @@ def packed_side(network, weights, batch, sizes, laps):
     return compiled_side(train, infer, objective, carried, batch, by_path, laps)
 
 
-def training(network: str, sizes, optimizer=None):
-    """The model, its train step, and what makes the step's first state."""
-    model, optimizer = NETWORKS[network](sizes), optimizer or optax.adam(LEARNING_RATE)
+def training(network: str, sizes, optimizer=None, gather=lambda params: params):
+    """The model, its train step, and what makes the step's first state.
+
+    gather: of parameters that are split over devices, as the model takes them.
+    """
+    bare, optimizer = NETWORKS[network](sizes), optimizer or optax.adam(LEARNING_RATE)
+
+    def apply(params, state, x, **named):
+        return bare.apply(gather(params), state, x, **named)
+
+    model = nn.Layer(bare.init, apply, bare.name, random=bare.random)
     init = lambda: nn.train.init_state(model, optimizer, jax.random.key(0))
     return model, nn.train.make_step(model, LOSSES[loss(network)], optimizer), init
 
