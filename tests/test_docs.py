@@ -1,7 +1,6 @@
 """Every code block of README and docs runs, and every command in them is one that exists."""
 
 import importlib.util
-import os
 import re
 import shlex
 import shutil
@@ -13,6 +12,7 @@ import jax
 import pytest
 
 from nnjax.cli.main import main
+from nnjax.native.library import compiler
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -51,7 +51,7 @@ def name_of(page: Path) -> str:
 
 
 def run_python_blocks(page: Path, printed):
-    if page.stem == "native" and shutil.which(os.environ.get("CXX", "c++")) is None:
+    if page.stem == "native" and shutil.which(compiler()) is None:
         pytest.skip("no C++ compiler")
     namespace: dict[str, object] = {}
     for block in blocks(page, "python"):

@@ -91,12 +91,12 @@ def group_norm(
 
     def apply(params, state, x, *, mask=None, key=None, train=False):
         _check_image(name, x, axes, features, mask)
-        affine = check_entries(name, "params", params, **shapes)
+        entries = _entries(name, params, shapes)
         _check_enough(name, x, mask, math.prod(x.shape[-1 - axes : -1]) * features // groups)
         h = x.reshape(*x.shape[:-1], groups, features // groups)
         over = (*(axis - 1 for axis in spatial), -1)
         h = standardize(h, over, eps, None if mask is None else mask[..., None, None])
-        y = _affine(h.reshape(x.shape), dict(zip(shapes, affine, strict=True)))
+        y = _affine(h.reshape(x.shape), entries)
         return _shown(y, mask).astype(x.dtype), state
 
     return Layer(init, apply, name)
@@ -233,10 +233,8 @@ def _over_features(name, features, standard, scale, bias) -> Layer:
     def apply(params, state, x, *, key=None, train=False):
         check_floating(name, "x", x)
         check_shape(name, "x", x, (..., *shape))
-        affine = check_entries(name, "params", params, **shapes)
-        return _affine(standard(x, axes), dict(zip(shapes, affine, strict=True))).astype(
-            x.dtype
-        ), state
+        entries = _entries(name, params, shapes)
+        return _affine(standard(x, axes), entries).astype(x.dtype), state
 
     return Layer(init, apply, name)
 
@@ -263,9 +261,8 @@ def _running(
 
     def apply(params, state, x, *, mask=None, key=None, train=False):
         _check_image(name, x, axes, features, mask)
-        affine = check_entries(name, "params", params, **shapes)
+        entries = _entries(name, params, shapes)
         check_entries(name, "state", state, **carried)
-        entries = dict(zip(shapes, affine, strict=True))
         h, new_state = _shown(widen(x), mask), state
         if train or not running:
             over, axis_name = together(h, mask)
@@ -328,6 +325,11 @@ def _shown(h, mask):
 
 def _shapes(shape: tuple[int, ...], scale: bool, bias: bool) -> dict[str, tuple[int, ...]]:
     return ({"scale": shape} if scale else {}) | ({"bias": shape} if bias else {})
+
+
+def _entries(name, params, shapes):
+    """The params that there are, checked, by name."""
+    return dict(zip(shapes, check_entries(name, "params", params, **shapes), strict=True))
 
 
 def _affine(h, entries):

@@ -12,11 +12,11 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-from nnjax.native.library import built
+from nnjax.native.library import CALLS, built
 from nnjax.ops.windows import Pads, Sizes
 
 # Of an image x, its convolution g and a kernel k, each call computes one from the other two.
-FORWARD, BY_IMAGES, BY_KERNEL = "nnjax_conv", "nnjax_conv_by_images", "nnjax_conv_by_kernel"
+FORWARD, BY_IMAGES, BY_KERNEL = CALLS
 
 
 def fits(x: Array) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 
 _SOURCE = Path(__file__).with_name("convolution.cc")
-_TARGETS = ("nnjax_conv", "nnjax_conv_by_images", "nnjax_conv_by_kernel")
+CALLS = ("nnjax_conv", "nnjax_conv_by_images", "nnjax_conv_by_kernel")
 _loaded: list[Path] = []
 
 
@@ -28,8 +28,7 @@ def build() -> Path:
     """
     if _loaded:
         return _loaded[0]
-    compiler = os.environ.get("CXX", "c++")
-    machine = _run(compiler, "-march=native", "-dM", "-E", "-x", "c++", os.devnull)  # all macros
+    machine = _run(compiler(), "-march=native", "-dM", "-E", "-x", "c++", os.devnull)  # all macros
     told = "\n".join([_SOURCE.read_text(), machine, version("jaxlib")])
     folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nnjax" / "native"
     library = folder / f"{hashlib.sha256(told.encode()).hexdigest()[:16]}.so"
@@ -38,14 +37,19 @@ def build() -> Path:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:  # whole, or not there
             new = Path(scratch) / library.name
             flags = ("-std=c++20", "-O3", "-march=native", "-w", "-shared", "-fPIC")
-            _run(compiler, *flags, f"-I{jax.ffi.include_dir()}", "-o", str(new), str(_SOURCE))
+            _run(compiler(), *flags, f"-I{jax.ffi.include_dir()}", "-o", str(new), str(_SOURCE))
             new.replace(library)
     functions = ctypes.CDLL(str(library))
-    for name in _TARGETS:
+    for name in CALLS:
         capsule = jax.ffi.pycapsule(getattr(functions, name))
         jax.ffi.register_ffi_target(name, capsule, platform="cpu")
     _loaded.append(library)
     return library
+
+
+def compiler() -> str:
+    """What ``build`` calls: ``$CXX``, or c++."""
+    return os.environ.get("CXX", "c++")
 
 
 def built() -> bool:

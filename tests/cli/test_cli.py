@@ -20,6 +20,7 @@ from nnjax.cli import commands
 from nnjax.cli.main import main
 from nnjax.cli.run_folder import FILES
 from nnjax.cli.settings import Cnn, Mlp, from_config, to_config
+from nnjax.native.library import compiler
 
 ROOT = Path(__file__).parent.parent.parent
 QUICK = ["--epochs", "2", "--hidden", "16"]
@@ -106,7 +107,7 @@ def test_a_cnn_trains_and_evaluates(capsys):
 @pytest.mark.slow
 def test_a_native_run(monkeypatch, capsys):
     """In a process of its own, as memory is kept from its start."""
-    if shutil.which(os.environ.get("CXX", "c++")) is None:
+    if shutil.which(compiler()) is None:
         pytest.skip("no C++ compiler")
     monkeypatch.setenv("XDG_CACHE_HOME", os.getcwd())
     environment = {k: v for k, v in os.environ.items() if k != "PJRT_NPROC"} | {

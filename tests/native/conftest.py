@@ -1,16 +1,16 @@
 """The C++ kernels, compiled once, below pytest's own folder."""
 
-import os
 import shutil
 
 import pytest
 
 from nnjax import native
+from nnjax.native.library import compiler
 
 
 @pytest.fixture(scope="session")
 def kernels(tmp_path_factory):
-    if shutil.which(os.environ.get("CXX", "c++")) is None:
+    if shutil.which(compiler()) is None:
         pytest.skip("no C++ compiler")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp()))

@@ -6,10 +6,11 @@ in which the library trains: its documented loop, or the quickest that it recomm
 
 import importlib
 import importlib.util
-import os
 import shutil
 from collections.abc import Sequence
 from typing import NamedTuple
+
+from nnjax.native.library import compiler
 
 
 class Peer(NamedTuple):
@@ -71,9 +72,8 @@ def check(name: str, network: str) -> None:
 
 def missing(name: str) -> str | None:
     """Why the peer cannot take part, or None."""
-    compiler = os.environ.get("CXX", "c++")
-    if PEERS[name].way == "native" and shutil.which(compiler) is None:
-        return f"no compiler {compiler}"
+    if PEERS[name].way == "native" and shutil.which(compiler()) is None:
+        return f"no compiler {compiler()}"
     for package in PEERS[name].needs:
         if importlib.util.find_spec(package) is None:
             return f"{package} is not installed"
