@@ -102,7 +102,7 @@ def described(operation: tuple[str, str]) -> tuple[str, str]:
     """Kind and place of an instruction: ("products", "mlp/linear_0, backward")."""
     opcode, name = operation
     backward = "transpose(" in name
-    parts = re.sub(r"[a-z_]+\(|\)+", "", name).split("/")
+    parts = re.sub(r"/jit\(\w+\)|[a-z_]+\(|\)+", "", name).split("/")
     last = parts[-1] if parts else ""
     moved = "copies" if last in MOVING or opcode in MOVING else "the rest"
     kind = KINDS.get(opcode) or KINDS.get(last, moved)

@@ -8,6 +8,7 @@ import jax
 from nnjax.core.compose import compose
 from nnjax.core.errors import LayerValueError
 from nnjax.core.layer import Layer, as_layer, changed
+from nnjax.core.once import joined, parted
 
 
 def serial(*layers: Layer | Callable[..., Any], **named: Layer | Callable[..., Any]) -> Layer:
@@ -72,17 +73,15 @@ def remat(layer: Layer | Callable[..., Any], *, policy: Callable[..., bool] | No
     """
     inner = as_layer(layer)
 
-    def apply(params, state, *inputs, key=None, train=False, **named):
-        flags = {name: value for name, value in named.items() if isinstance(value, bool | str)}
-        arrays = {name: value for name, value in named.items() if name not in flags}
+    def apply(params, state, *inputs, **named):
+        arrays, others = parted((params, state, inputs, named))
 
-        def run(params, state, inputs, arrays, key):
-            y, new_state = inner.apply(
-                params, state, *inputs, key=key, train=train, **arrays, **flags
-            )
-            return y, changed(state, new_state)
+        def run(arrays):
+            params, state, inputs, named = joined(arrays, others)
+            outputs, new_state = inner.apply(params, state, *inputs, **named)
+            return outputs, changed(state, new_state)
 
-        outputs, new_state = jax.checkpoint(run, policy=policy)(params, state, inputs, arrays, key)
+        outputs, new_state = jax.checkpoint(run, policy=policy)(arrays)
         return outputs, state if new_state is None else new_state
 
     def rebuild(children):

@@ -1,6 +1,7 @@
 """compose: the one primitive that builds layers out of layers."""
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from jax.extend.core import get_opaque_trace_state
 
 from nnjax.core.errors import LayerTypeError, LayerValueError, check_keywords
 from nnjax.core.layer import Layer, Params, State, as_layer, changed
+from nnjax.core.once import once
 from nnjax.ops.random import fold_in
 
 _OWN = 2**32 - 1  # index of the key that forward itself draws with: no child ever has it
@@ -23,6 +25,9 @@ def compose(
     its weights and draws new random numbers; ``net.child(x, train=False)`` holds it still. Where
     ``forward`` takes ``key`` or ``train`` as keyword, it gets a key of its own, and the mode.
 
+    A block with children of its own that stands here under several names, one ``Layer`` object,
+    is traced once (``nnjax/core/once.py``): build it once, and the network compiles sooner.
+
     Keys: call n of child i, of c children, gets ``fold_in(key, i + n * c)``, if it draws at all.
     Params, state: ``{child: its tree}``, without entries for children that have none.
     Raises: ValueError, naming the path, for params or state that are not these children's, and for
@@ -36,6 +41,8 @@ def compose(
             raise LayerValueError(
                 f"{name}: got a child named {child!r}, expected no slash and no leading underscore."
             )
+    many = [layer for layer, n in Counter(layers.values()).items() if n > 1 and layer.children]
+    functions = {layer: once(layer) for layer in many}
     wants = {"key", "train"} & set(inspect.signature(forward).parameters)
 
     def init(key: jax.Array) -> tuple[Params, State]:
@@ -53,7 +60,7 @@ def compose(
             check_keywords(name, forward, named)
         for what, tree in (("params", params), ("state", state)):
             _check_children(name, what, tree, layers)
-        net = Net(name, layers, params, state, key, train)
+        net = Net(name, layers, functions, params, state, key, train)
         if "key" in wants:
             named["key"] = None if key is None else fold_in(key, _OWN)
         if "train" in wants:
@@ -71,8 +78,8 @@ def compose(
 class Net:
     """The children of one composed layer, bound to their params, state and keys for one call."""
 
-    def __init__(self, name, layers, params, state, key, train):
-        self._name, self._layers, self._params = name, layers, params
+    def __init__(self, name, layers, functions, params, state, key, train):
+        self._name, self._layers, self._functions, self._params = name, layers, functions, params
         self._state, self._key, self._train = dict(state), key, train
         self._calls = dict.fromkeys(layers, 0)
         self._index = {child: index for index, child in enumerate(layers)}
@@ -97,9 +104,8 @@ class Net:
         params, state = self._params.get(child, {}), self._state.get(child, {})
         try:
             with jax.named_scope(child):
-                outputs, new_state = layer.apply(
-                    params, state, *inputs, key=key, train=train, **named
-                )
+                apply = self._functions.get(layer, layer.apply)
+                outputs, new_state = apply(params, state, *inputs, key=key, train=train, **named)
         except (LayerValueError, LayerTypeError) as error:
             error.path = (child, *error.path)
             raise

@@ -10,6 +10,7 @@ from jax.core import Tracer
 
 from nnjax.core.errors import LayerValueError, check_positive
 from nnjax.core.layer import Layer, as_layer, changed
+from nnjax.core.once import once
 from nnjax.ops.random import fold_in
 
 Policy = Callable[..., bool]  # of ``jax.checkpoint``: may this primitive's result be stored?
@@ -39,7 +40,7 @@ def repeat(
     go to every copy.
 
     Params, state: the block's, each array with a leading axis of size n, unrolled or not.
-    unroll: write the copies out in the program. They compile n times as long; on CPU they run
+    unroll: write the copies out in the program. XLA compiles n times as long; on CPU they run
         faster, and convolutions need it (their gradients are 16 times slower inside a scan).
     remat: what to compute again on the way back instead of storing it. True: all but what passes
         between blocks; False: nothing; or a policy of ``jax.checkpoint_policies``. None, inside
@@ -51,12 +52,13 @@ def repeat(
     check_positive("repeat", n=n)
     block = as_layer(block)
     policy = (False if unroll else costly) if remat is None else remat
+    run = once(block) if unroll else block.apply
 
     def apply(params, state, x, *further, key=None, train=False, **named):
         def step(x, copy):
             index, copy_params, copy_state = copy
             copy_key = fold_in(key, index) if block.random and key is not None else None
-            y, new_state = block.apply(
+            y, new_state = run(
                 copy_params, copy_state, x, *further, key=copy_key, train=train, **named
             )
             _check_carry(block, x, y)

@@ -7,6 +7,8 @@ from typing import Any
 
 import jax
 
+from nnjax.native import built
+
 _target: ContextVar[str | None] = ContextVar("target", default=None)
 
 
@@ -18,6 +20,11 @@ def way(op: str, implementation: str) -> contextlib.AbstractContextManager[Any]:
 def backend() -> str:
     """The platform that "auto" chooses for: JAX's default one, or that of ``compile_for``."""
     return _target.get() or jax.default_backend()
+
+
+def choices() -> tuple[Any, ...]:
+    """What "auto" looks at beside shapes: what was traced under others is not to be used again."""
+    return backend(), built()
 
 
 @contextlib.contextmanager

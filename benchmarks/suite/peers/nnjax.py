@@ -196,13 +196,11 @@ def resnet(sizes):
 
 def gpt(sizes):
     dim = sizes["dim"]
+    block = nn.encoder_block(dim, sizes["heads"], causal=True)
     return nn.serial(
         embed=nn.embedding(sizes["vocabulary"], dim),
         positions=nn.learned_positions(sizes["length"], dim),
-        **{
-            f"block_{i}": nn.encoder_block(dim, sizes["heads"], causal=True)
-            for i in range(sizes["blocks"])
-        },
+        **{f"block_{i}": block for i in range(sizes["blocks"])},
         norm=nn.layer_norm(dim),
         head=nn.linear(dim, sizes["vocabulary"]),
     )
@@ -222,11 +220,12 @@ def lstm(sizes):
 
 def vit(sizes):
     dim, patch = sizes["dim"], sizes["patch"]
+    block = nn.encoder_block(dim, sizes["heads"])
     return nn.serial(
         patches=nn.conv(sizes["image"][-1], dim, patch, stride=patch, padding="VALID"),
         tokens=lambda x: x.reshape(len(x), -1, dim),
         positions=nn.learned_positions(tokens(sizes), dim),
-        **{f"block_{i}": nn.encoder_block(dim, sizes["heads"]) for i in range(sizes["blocks"])},
+        **{f"block_{i}": block for i in range(sizes["blocks"])},
         norm=nn.layer_norm(dim),
         pool=lambda x: x.mean(1),
         head=nn.linear(dim, sizes["classes"]),
