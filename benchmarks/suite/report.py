@@ -49,7 +49,7 @@ def table(rows: Sequence[Row]) -> str:
 
 # What we aim at on two CPU cores, of our ways: nnjax's step over hand-written JAX's, the best JAX
 # library's and the best of PyTorch's.
-PACKED, NETWORKS = ("nnjax packed",), ("nnjax", "nnjax devices", "nnjax native")
+PACKED, NETWORKS = ("nnjax packed", "nnjax loop"), ("nnjax", "nnjax devices", "nnjax native")
 TARGETS = [
     ("dispatch", ("nnjax",), (1.03, 1.0, 0.25)),
     ("dispatch", PACKED, (0.25, 0.25, 0.06)),

@@ -20,6 +20,7 @@ class Side:
     gradients: of the mean loss of the batch, in training mode, by nnjax's paths.
     parts: seconds of init, and of what comes before the first step is done.
     temporaries: bytes of the compiled step beside its inputs and outputs, where known.
+    steps: that one call of ``train`` takes.
     A network that is not trained has neither ``train`` nor ``loss_and_gradients``.
     """
 
@@ -30,6 +31,7 @@ class Side:
     train: Callable[[], Any] | None = None
     loss_and_gradients: Callable[[], tuple[float, dict[str, np.ndarray]]] | None = None
     temporaries: int | None = None
+    steps: int = 1
 
 
 def jax_side(
@@ -100,12 +102,22 @@ def inference_side(infer, start, x, laps: Laps) -> Side:
 
 
 def compiled_side(
-    step, infer, objective, carried, batch, by_path, laps: Laps, *, shared: bool = False
+    step,
+    infer,
+    objective,
+    carried,
+    batch,
+    by_path,
+    laps: Laps,
+    *,
+    shared: bool = False,
+    steps: int = 1,
 ) -> Side:
     """``step(carried, x, labels)``, jitted, with a carried state that begins (params, state).
 
-    Where ``shared``, all devices take a part of the batch, and each call is waited for: on virtual
-    CPU devices, a program that begins before another has ended can wait for it forever.
+    A call takes ``steps`` of them, in a loop on the device. Where ``shared``, all devices take a
+    part of the batch, and each call is waited for: on virtual CPU devices, a program that begins
+    before another has ended can wait for it forever.
     """
     import jax
     from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
@@ -120,7 +132,15 @@ def compiled_side(
     params, state, *_ = carried
     x, labels = jax.device_put(batch)
     start = jax.device_get((params, state))  # donation takes the arrays themselves away
-    traced = jax.jit(step, donate_argnums=0)
+
+    def several(carried, x, labels):
+        if steps == 1:
+            return step(carried, x, labels)
+        one = lambda carried, _: step(carried, x, labels)
+        carried, losses = jax.lax.scan(one, carried, length=steps)
+        return carried, losses[-1]
+
+    traced = jax.jit(several, donate_argnums=0)
     laps.mark("init")
     program = traced.trace(carried, x, labels)
     laps.mark("trace")
@@ -151,4 +171,5 @@ def compiled_side(
         loss_and_gradients=loss_and_gradients,
         parts=laps.parts,
         temporaries=None if memory is None else memory.temp_size_in_bytes,
+        steps=steps,
     )

@@ -68,12 +68,16 @@ def set_up(peer: str, folder: Path) -> tuple[Any, dict[str, Any]]:
 def timed(runner: Any, what: str, steps: int) -> dict[str, float]:
     """Seconds of a step, and until its call returned: a mean of ``steps`` in a row."""
     call = {"train": runner.train, "infer": runner.infer}[what]
+    of_a_call = runner.steps if what == "train" else 1
+    calls = max(1, steps // of_a_call)
     start, result = time.perf_counter(), None
-    for _ in range(steps):
+    for _ in range(calls):
         result = call()
     returned = time.perf_counter()
     runner.wait(result)
-    return {"step": (time.perf_counter() - start) / steps, "call": (returned - start) / steps}
+    done = time.perf_counter()
+    steps = calls * of_a_call
+    return {"step": (done - start) / steps, "call": (returned - start) / steps}
 
 
 def memory(runner) -> dict[str, int | None]:

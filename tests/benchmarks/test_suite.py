@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
@@ -59,6 +60,18 @@ def test_both_sides_are_one_network(name, way):
         np.testing.assert_allclose(grad, their_grads[path], rtol=1e-4, atol=1e-6, err_msg=path)
     before = float(ours.train())
     assert float(ours.train()) < before  # a step has been taken, on the weights of the last
+
+
+def test_a_loop_of_steps_trains_as_far_and_is_timed_by_the_step(monkeypatch):
+    monkeypatch.setattr(nnjax, "WINDOW", 3)
+    loop, one = made(nnjax, "mlp", "loop"), made(nnjax, "mlp")
+    assert loop.train and one.train and (loop.steps, one.steps) == (3, 1)
+    losses = [float(one.train()) for _ in range(3)]
+    np.testing.assert_allclose(float(loop.train()), losses[-1], rtol=1e-5)
+    calls = []
+    loop.train = lambda: calls.append(time.sleep(0.03))
+    found = worker.timed(loop, "train", 6)
+    assert len(calls) == 2 and 0.01 <= found["step"] < 0.03
 
 
 def test_decoding_writes_the_same_tokens():

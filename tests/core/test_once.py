@@ -33,7 +33,8 @@ X = np.linspace(-1, 1, 20, dtype=np.float32).reshape(5, 4)
 
 @pytest.mark.parametrize("transform", [lambda f: f, nn.remat])
 def test_a_network_of_one_block_equals_one_of_many_blocks(transform):
-    one = nn.serial(**dict.fromkeys("abc", transform(block())))
+    shared = transform(block())
+    one = nn.serial(**{name: shared for name in "abc"})
     many = nn.serial(**{name: transform(block()) for name in "abc"})
     params, state = one.init(jax.random.key(0))
 
@@ -83,7 +84,7 @@ def test_what_auto_takes_elsewhere_is_traced_anew():
 
 
 def test_errors_still_begin_with_the_path():
-    model = nn.serial(**dict.fromkeys(("first", "second"), block()))
+    model = nn.serial(first=(shared := block()), second=shared)
     params, state = model.init(jax.random.key(0))
     with pytest.raises(ValueError, match=r"first/linear: .*expected"):
         jax.jit(lambda x: model.apply(params, state, x))(np.zeros((2, 3), np.float32))

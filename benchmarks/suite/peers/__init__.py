@@ -35,6 +35,7 @@ PEERS: dict[str, Peer] = {
     "nnjax packed": Peer(
         "nnjax", "packed", (), "the same, the train state as one vector a dtype", ("dispatch",)
     ),
+    "nnjax loop": Peer("nnjax", "loop", (), "the same, 32 steps a call", ("dispatch",)),
     "linen": Peer("linen", "donated", ("flax",), "Flax Linen, jitted, donated"),
     "nnx": Peer("nnx", "jit", ("flax",), "Flax NNX, nnx.jit and nnx.Optimizer"),
     "nnx split": Peer("nnx", "split", ("flax",), "Flax NNX, split and merge, jax.jit, donated"),

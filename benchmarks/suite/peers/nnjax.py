@@ -2,8 +2,9 @@
 
 The way ``devices`` splits the batch over virtual CPU devices, one a core: XLA:CPU runs most of its
 convolutions, and products of many small matrices, on a single core each. ``packed`` carries the
-train state as one vector a dtype, for networks whose step is mostly handing over arrays; ``native``
-has its convolutions in C++ and keeps its memory.
+train state as one vector a dtype, and ``loop`` takes 32 steps a call, as ``nn.train.fit`` does:
+both for networks whose step is mostly handing over arrays. ``native`` has its convolutions in C++
+and keeps its memory.
 """
 
 import itertools
@@ -18,6 +19,7 @@ from benchmarks.suite.peers.formulas import waves
 from benchmarks.suite.peers.layouts import bottlenecks, tokens
 from benchmarks.suite.side import LEARNING_RATE, compiled_side, inference_side
 from benchmarks.suite.workloads import flatten, loss, nest
+from nnjax.train.loop import WINDOW
 
 LOSSES = {
     "cross_entropy": nn.losses.softmax_cross_entropy,
@@ -55,8 +57,8 @@ def side(network, way, weights, batch, sizes, laps):
         return carried, values["loss"]
 
     infer = lambda params, state, x: model.apply(params, state, x)[0]
-    shared = way == "devices"
-    return compiled_side(train, infer, objective, start, batch, flatten, laps, shared=shared)
+    forms = {"shared": way == "devices", "steps": WINDOW if way == "loop" else 1}
+    return compiled_side(train, infer, objective, start, batch, flatten, laps, **forms)
 
 
 def packed_side(network, weights, batch, sizes, laps):
