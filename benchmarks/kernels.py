@@ -181,6 +181,7 @@ def kernels() -> Mapping[str, tuple[Side, Mapping[str, Side], bool]]:
             {
                 "the cell in jax.lax.scan": (step_by_step, (params, *features)),
                 "projection outside the scan": (lambda p, x: outside(p, x)[0], (params, *features)),
+                "x and h side by side, one product": (side_by_side, (params, *features)),
             },
             True,
         ),
@@ -217,6 +218,21 @@ def unsettled(model, params, x):
 def step_by_step(params, x):
     cell = nn.lstm_cell(256, 256)
     step = lambda carry, x_t: cell(params, x_t, carry)[::-1]
+    zero = jnp.zeros((len(x), 256))
+    return jax.lax.scan(step, (zero, zero), x.swapaxes(0, 1))[1].swapaxes(0, 1)
+
+
+def side_by_side(params, x):
+    kernel = jnp.concatenate([params["kernel"], params["recurrent"]])
+
+    def step(carry, x_t):
+        h, c = carry
+        gates = jnp.concatenate([x_t, h], -1) @ kernel + params["bias"]
+        i, f, g, o = jnp.split(gates, 4, axis=-1)
+        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+        h = jax.nn.sigmoid(o) * jnp.tanh(c)
+        return (h, c), h
+
     zero = jnp.zeros((len(x), 256))
     return jax.lax.scan(step, (zero, zero), x.swapaxes(0, 1))[1].swapaxes(0, 1)
 

@@ -147,7 +147,7 @@ def compile_one(suite: str, target: str, name: str) -> dict[str, Any]:
 
     batch = jax.tree.map(divided, workloads.batch(workload, sizes))
     state = jax.tree.map(lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=split(s)), state)
-    with compile_for({"tpu": "tpu", "gpu": "gpu"}[suite]):
+    with compile_for(suite):
         donated = 0 if workload.loss else ()
         lowered = jax.jit(step, donate_argnums=donated).trace(state, batch).lower()
     began = time.perf_counter()
