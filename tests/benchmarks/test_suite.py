@@ -45,7 +45,11 @@ def made(module, name, way=""):
 
 @pytest.mark.parametrize(
     "name, way",
-    [*((name, "") for name in ("mlp", "lstm", "vit", "resnet50", "gcn")), ("cnn", "packed")],
+    [
+        *((name, "") for name in ("mlp", "lstm", "gcn")),
+        *(pytest.param(name, "", marks=pytest.mark.slow) for name in ("vit", "resnet50")),
+        ("cnn", "packed"),
+    ],
 )
 def test_both_sides_are_one_network(name, way):
     ours, theirs = made(nnjax, name, way), made(hand_written, name)
