@@ -7,8 +7,8 @@ import jax
 
 from nnjax.core.compose import compose
 from nnjax.core.errors import LayerValueError
-from nnjax.core.layer import Layer, as_layer, changed
-from nnjax.core.once import joined, parted
+from nnjax.core.layer import Layer, as_layer
+from nnjax.core.once import called, parted
 
 
 def serial(*layers: Layer | Callable[..., Any], **named: Layer | Callable[..., Any]) -> Layer:
@@ -75,12 +75,7 @@ def remat(layer: Layer | Callable[..., Any], *, policy: Callable[..., bool] | No
 
     def apply(params, state, *inputs, **named):
         arrays, others = parted((params, state, inputs, named))
-
-        def run(arrays):
-            params, state, inputs, named = joined(arrays, others)
-            outputs, new_state = inner.apply(params, state, *inputs, **named)
-            return outputs, changed(state, new_state)
-
+        run = lambda arrays: called(inner, arrays, others)
         outputs, new_state = jax.checkpoint(run, policy=policy)(arrays)
         return outputs, state if new_state is None else new_state
 

@@ -19,9 +19,7 @@ def once(layer: Layer) -> Callable[..., Any]:
     """
 
     def traced(arrays, others, _):
-        params, state, inputs, named = joined(arrays, others)
-        outputs, new_state = layer.apply(params, state, *inputs, **named)
-        return outputs, changed(state, new_state)
+        return called(layer, arrays, others)
 
     traced.__name__ = layer.name.split("(")[0]  # a scope of the program
     traced = jax.jit(traced, static_argnums=(1, 2))
@@ -39,12 +37,11 @@ def once(layer: Layer) -> Callable[..., Any]:
 def parted(tree: Any) -> tuple[list[Any], Any]:
     """The arrays of a tree, which can be traced, and all the rest, which can be hashed."""
     leaves, treedef = jax.tree.flatten(tree)
-    is_array = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
-    arrays = [leaf for leaf, array in zip(leaves, is_array, strict=True) if array]
     others = tuple(
-        None if array else (type(leaf), leaf)  # as 1 == 1.0 == True
-        for leaf, array in zip(leaves, is_array, strict=True)
+        None if isinstance(leaf, jax.Array | np.ndarray) else (type(leaf), leaf)  # as 1 == True
+        for leaf in leaves
     )
+    arrays = [leaf for leaf, other in zip(leaves, others, strict=True) if other is None]
     return arrays, (treedef, others)
 
 
@@ -53,3 +50,10 @@ def joined(arrays: list[Any], others: Any) -> Any:
     treedef, rest = others
     given = iter(arrays)
     return treedef.unflatten(next(given) if other is None else other[1] for other in rest)
+
+
+def called(layer: Layer, arrays: list[Any], others: Any) -> tuple[Any, Any]:
+    """``layer.apply`` of ``parted`` arguments; of the state, None if it is the old one."""
+    params, state, inputs, named = joined(arrays, others)
+    outputs, new_state = layer.apply(params, state, *inputs, **named)
+    return outputs, changed(state, new_state)

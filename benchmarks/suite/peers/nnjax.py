@@ -57,8 +57,10 @@ def side(network, way, weights, batch, sizes, laps):
         return carried, values["loss"]
 
     infer = lambda params, state, x: model.apply(params, state, x)[0]
-    forms = {"shared": way == "devices", "steps": WINDOW if way == "loop" else 1}
-    return compiled_side(train, infer, objective, start, batch, flatten, laps, **forms)
+    shared, steps = way == "devices", WINDOW if way == "loop" else 1
+    return compiled_side(
+        train, infer, objective, start, batch, flatten, laps, shared=shared, steps=steps
+    )
 
 
 def packed_side(network, weights, batch, sizes, laps):
