@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -145,7 +145,7 @@ def first(
 
 
 def profile(workloads: Sequence[str] = (), native: bool = False, out: Path | None = None) -> None:
-    """Trace train steps of nnjax, and store where their time goes.
+    """Trace steps of nnjax, and store where their time goes.
 
     Args:
         workloads: their names; all of the CPU suite, if none is given.
@@ -159,11 +159,15 @@ def profile(workloads: Sequence[str] = (), native: bool = False, out: Path | Non
     if native:
         nn.native.keep_memory()
         nn.native.build()
-    kept = {**clock.header(), "native": native}
-    found = {name: profiles.profile(name) for name in known("workload", workloads, WORKLOADS)}
-    print(profiles.table(found))
+    usual = [name for name, workload in WORKLOADS.items() if "cpu" in workload.suites]
     out = out or RESULTS / ("profile_native.json" if native else "profile.json")
-    out.write_text(json.dumps({**kept, "profile": found}, indent=1) + "\n")
+    found: dict[str, dict[str, Any]] = {}
+    kept = {**clock.header(), "native": native, "profile": found}
+    for name in known("workload", workloads or usual, WORKLOADS):
+        found[name] = profiles.profile(name)
+        print(name, flush=True)
+        out.write_text(json.dumps(kept, indent=1) + "\n")
+    print(profiles.table(found))
 
 
 def golden(write: bool = False) -> None:

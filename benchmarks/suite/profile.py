@@ -1,4 +1,4 @@
-"""Where a train step's time goes, operation by operation, as XLA's own trace has it.
+"""Where a step's time goes, operation by operation, as XLA's own trace has it.
 
 ``python -m benchmarks profile`` traces a few steps of each workload and writes
 ``results/profile.json``, which the docs page shows. An operation's time is its own, without that of
@@ -20,7 +20,7 @@ from jax.profiler import ProfileData
 
 from benchmarks.suite import workloads
 from benchmarks.suite.count import products
-from benchmarks.suite.peers.nnjax import training
+from benchmarks.suite.peers.nnjax import inference, training
 from benchmarks.suite.workloads import WORKLOADS
 
 STEPS = 5
@@ -29,6 +29,7 @@ STEPS = 5
 KINDS = {"dot": "products", "dot_general": "products"}
 KINDS |= {"convolution": "convolutions", "conv_general_dilated": "convolutions"}
 KINDS |= {"ffi_call": "convolutions"}  # those of nnjax.native
+LOOP = {"", "while", "body", "closed_call"}
 MOVING = {"copy", "transpose", "bitcast", "concatenate", "pad", "slice", "reshape", "gather"}
 
 
@@ -36,7 +37,11 @@ def profile(name: str, *, smoke: bool = False) -> dict[str, Any]:
     """Milliseconds of a step, shares by kind of operation, and the places that take most."""
     workload = WORKLOADS[name]
     sizes = workload.smoke if smoke else workload.sizes
-    _, step, init = training(workload.network, sizes)
+    if workload.loss:
+        _, step, init = training(workload.network, sizes)
+    else:  # nothing is trained: a step leaves the parameters as they were
+        infer, init = inference(workload.network, sizes)
+        step = lambda variables, batch: (variables, infer(variables, batch))
     state, batch = init(), jax.device_put(workloads.batch(workload, sizes))
     compiled = jax.jit(step, donate_argnums=0).trace(state, batch).lower().compile()
     operations = named(compiled.as_text() or "")
@@ -106,7 +111,8 @@ def described(operation: tuple[str, str]) -> tuple[str, str]:
     last = parts[-1] if parts else ""
     moved = "copies" if last in MOVING or opcode in MOVING else "the rest"
     kind = KINDS.get(opcode) or KINDS.get(last, moved)
-    layers = [re.sub(r"_\d+$", "", p) for p in parts[1:-1] if p and "=" not in p and "->" not in p]
+    scopes = [p for p in parts[1:-1] if p not in LOOP and "=" not in p and "->" not in p]
+    layers = [re.sub(r"_\d+$", "", scope) for scope in scopes]
     place = "/".join([*layers[:3], opcode if opcode in KINDS else last or opcode])
     return kind, place + (", backward" if backward else "")
 

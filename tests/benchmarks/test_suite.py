@@ -197,15 +197,16 @@ def test_every_peer_has_a_file():
         assert importlib.util.find_spec(f"benchmarks.suite.peers.{peer.module}"), peer
 
 
-def test_a_profile_accounts_for_the_step(tmp_path):
-    found = profile.profile("lstm", smoke=True)
+@pytest.mark.parametrize(("name", "layer"), [("lstm", "lstm"), ("decode", "block")])
+def test_a_profile_accounts_for_the_step(name, layer, tmp_path):
+    found = profile.profile(name, smoke=True)
     assert sum(found["kinds"].values()) == pytest.approx(1) and found["kinds"]["products"] > 0
-    assert any("lstm" in place for place, _ in found["places"]) and found["step"] > 0
+    assert any(layer in place for place, _ in found["places"]) and found["step"] > 0
     page, file = tmp_path / "benchmarks.md", tmp_path / "profile.json"
     page.write_text(f"{report.BEGIN}\n{report.END}\n")
-    file.write_text(json.dumps({**clock.header(), "profile": {"lstm": found}}))
+    file.write_text(json.dumps({**clock.header(), "profile": {name: found}}))
     report.write([file], page)
-    assert "| lstm" in page.read_text() and "Where our time goes" in page.read_text()
+    assert f"| {name}" in page.read_text() and "Where our time goes" in page.read_text()
 
 
 def test_a_first_step_with_and_without_a_cache(tmp_path, monkeypatch):
