@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -84,11 +85,17 @@ def seconds(call: Callable[[], Any], calls: int = 1) -> float:
 
 
 def python(code: str) -> str:
-    """What a new Python process that runs ``code`` prints, benchmarks and nnjax importable."""
-    env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-    env.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed nnjax is bytecode, so let it be here
-    done = subprocess.run([sys.executable, "-c", code], env=env, stdout=subprocess.PIPE, check=True)
+    """What a new Python process that runs ``code`` prints."""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, check=True)
     return done.stdout.decode()
+
+
+def environment() -> dict[str, str]:
+    """That of this process, for another that imports benchmarks and nnjax as if installed."""
+    env = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # what is installed is bytecode, so let ours be
+    return env
 
 
 def check_same(what: str, ours: Any, theirs: Any, *, rtol: float = 1e-5, atol: float = 1e-6):
@@ -129,7 +136,7 @@ def report(title: str, rows: list[Row], bars: Bars, *, unit: str, file: Path | N
 
 
 def header() -> dict[str, str]:
-    """Date, commit, device, load, versions and dtype."""
+    """Date, commit, device, processor, load, versions and dtype."""
     import jax
 
     import nnjax
@@ -140,7 +147,7 @@ def header() -> dict[str, str]:
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M"),
         "commit": commit or "unknown",
-        "device": f"{device.device_kind}, {os.cpu_count()} cores",
+        "device": f"{device.device_kind}, {os.cpu_count()} cores of {processor()}",
         "load": f"{os.getloadavg()[0]:.1f}",  # of the last minute: well below the cores, or wait
         "jax": jax.__version__,
         "jaxlib": version("jaxlib"),
@@ -149,3 +156,14 @@ def header() -> dict[str, str]:
         "python": platform.python_version(),
         "dtype": str(jax.numpy.result_type(float)),
     }
+
+
+def processor() -> str:
+    """The CPU's name; in Linux its family and model, too, as the names of clouds say little."""
+    try:
+        info = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    found = dict(re.findall(r"^(model name|cpu family|model)\s*: (.+)$", info, re.MULTILINE))
+    name = found.pop("model name", platform.machine())
+    return ", ".join([name, *(f"{key} {value}" for key, value in found.items())])

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -63,8 +62,7 @@ class Process:
 
     def __init__(self, peer: str, folder: Path, backend: str, env: Mapping[str, str] | None = None):
         env = {
-            **os.environ,
-            "PYTHONPATH": f"{clock.ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+            **clock.environment(),
             "JAX_PLATFORMS": {"gpu": "cuda"}.get(backend, backend),
             "KERAS_BACKEND": "jax",
             "TF_CPP_MIN_LOG_LEVEL": "3",
