@@ -54,10 +54,10 @@ TARGETS = [
     ("dispatch", ("nnjax",), (1.03, 1.0, 0.25)),
     ("dispatch", TINY, (0.25, 0.25, 0.06)),
     ("mlp", NETWORKS, (1.0, 1.0, 0.8)),
-    ("cnn", NETWORKS, (0.5, 0.55, 1.4)),
-    ("resnet18", NETWORKS, (0.8, 0.8, 1.3)),
-    ("gpt", NETWORKS, (0.52, 0.85, 1.2)),
-    ("lstm", NETWORKS, (0.7, 1.0, 1.1)),
+    ("cnn", NETWORKS, (0.5, 0.55, 1.0)),
+    ("resnet18", NETWORKS, (0.8, 0.8, 1.0)),
+    ("gpt", NETWORKS, (0.52, 0.85, 1.0)),
+    ("lstm", NETWORKS, (0.7, 1.0, 1.0)),
 ]
 
 
