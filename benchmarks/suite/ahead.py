@@ -71,7 +71,8 @@ def compile_all(suite: str, target: str, names: list[str]) -> dict[str, dict[str
 
 def _apart(suite: str, target: str, name: str, flags: str) -> dict[str, Any]:
     env = os.environ | ENVIRONMENT
-    env["XLA_FLAGS"] = f"{env.get('XLA_FLAGS', '')} {flags}"
+    if flags:
+        env["XLA_FLAGS"] = f"{env.get('XLA_FLAGS', '')} {flags}"
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.suite.ahead", suite, target, name],
         env=env,

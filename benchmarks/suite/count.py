@@ -89,6 +89,6 @@ def _products(equation: Any) -> int:
         kernel = equation.invars[1].aval.shape
         features = equation.params["dimension_numbers"].rhs_spec[0]
         return 2 * out * math.prod(kernel) // kernel[features]
-    if name == native.primitive.name:
+    if name == native.NAME:
         return 2 * native.multiplications(equation)
     return 0

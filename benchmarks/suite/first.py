@@ -44,7 +44,7 @@ def race(name: str, names: Sequence[str], rounds: int) -> tuple[dict[str, Any], 
                     left_out[peer] = str(error)
                     continue
                 for kind, parts in runs.items():
-                    found.setdefault(peer, {}).setdefault(kind, []).append(parts)
+                    found.setdefault(peer, {"cold": [], "cached": []})[kind].append(parts)
     return found, left_out
 
 

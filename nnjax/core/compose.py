@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-from jax.extend.core import get_opaque_trace_state
 
 from nnjax.core.errors import LayerTypeError, LayerValueError, check_keywords
 from nnjax.core.layer import Layer, Params, State, as_layer, changed
@@ -83,7 +82,7 @@ class Net:
         self._state, self._key, self._train = dict(state), key, train
         self._calls = dict.fromkeys(layers, 0)
         self._index = {child: index for index, child in enumerate(layers)}
-        self._trace = get_opaque_trace_state()
+        self._trace = _trace() if state or key is not None else None
 
     def __getattr__(self, child: str) -> Callable[..., Any]:
         if child not in self._layers:
@@ -115,12 +114,19 @@ class Net:
         return outputs
 
     def _check_trace(self, child: str, deed: str, fix: str) -> None:
-        if get_opaque_trace_state() != self._trace:
+        if _trace() != self._trace:
             raise LayerValueError(
                 f"{self._name}: child {child!r} cannot {deed} inside a jax transform (scan, vmap, "
                 f"grad, checkpoint, ...) that runs within forward. Use nn.repeat, nn.ensemble or "
                 f"nn.remat in place of the transform, or {fix}."
             )
+
+
+def _trace() -> Any:
+    """What differs from one trace of a transform to another."""
+    from jax.extend.core import get_opaque_trace_state  # some 50 ms: not before it is asked for
+
+    return get_opaque_trace_state()
 
 
 def _check_children(name: str, what: str, tree: Any, layers: Mapping[str, Layer]) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Jaxpr
 
 from nnjax.core.layer import Layer, map_layers
 
@@ -89,7 +88,7 @@ def _marked(jaxpr: Any, above: str) -> Iterator[str]:
 
 
 def _is_jaxpr(value: Any) -> bool:
-    return isinstance(value, ClosedJaxpr | Jaxpr)
+    return hasattr(value, "eqns")  # closed or not
 
 
 def _trace(model: Layer, specs: tuple[Any, ...]) -> tuple[Any, Any]:

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import ShapedArray
-from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
@@ -17,6 +16,7 @@ from nnjax.ops.windows import Pads, Sizes
 
 # Of an image x, its convolution g and a kernel k, each call computes one from the other two.
 FORWARD, BY_IMAGES, BY_KERNEL = CALLS
+NAME = "native_conv"
 
 
 def fits(x: Array) -> bool:
@@ -70,7 +70,7 @@ def _call(call, shape, x, kernel, stride, pads, dilation):
 
 
 def _bind(call, shape, a, b, **windows):
-    return primitive.bind(a, b, call=call, shape=tuple(map(int, shape)), **windows)
+    return primitive().bind(a, b, call=call, shape=tuple(map(int, shape)), **windows)
 
 
 def _ffi(a, b, *, call, shape, **windows):
@@ -130,9 +130,15 @@ def multiplications(eqn: Any) -> int:
     return math.prod(y[:-1]) * math.prod(kernel)
 
 
-primitive = Primitive("native_conv")
-primitive.def_impl(lambda a, b, **params: _jitted(**params)(a, b))
-primitive.def_abstract_eval(lambda a, b, *, shape, **_: ShapedArray(shape, jnp.float32))
-ad.defbilinear(primitive, _to_first, _to_second)
-batching.primitive_batchers[primitive] = _batch
-mlir.register_lowering(primitive, mlir.lower_fun(_ffi, multiple_results=False), platform="cpu")
+@functools.cache
+def primitive() -> Any:
+    """The primitive; not made before it is used, as jax.extend takes some 50 ms to import."""
+    from jax.extend.core import Primitive
+
+    conv = Primitive(NAME)
+    conv.def_impl(lambda a, b, **params: _jitted(**params)(a, b))
+    conv.def_abstract_eval(lambda a, b, *, shape, **_: ShapedArray(shape, jnp.float32))
+    ad.defbilinear(conv, _to_first, _to_second)
+    batching.primitive_batchers[conv] = _batch
+    mlir.register_lowering(conv, mlir.lower_fun(_ffi, multiple_results=False), platform="cpu")
+    return conv
