@@ -49,8 +49,7 @@ def run(
             v5e:2x2, v5p:2x2x1, v6e:2x2 with --suite tpu; h100, h200, a100 with --suite gpu, or
             h200:1x8x1 for eight of them.
     """
-    usual = [name for name, workload in WORKLOADS.items() if suite in workload.suites]
-    names = known("workload", workloads or usual, WORKLOADS)
+    names = wanted(workloads, suite)
     if compile_only:
         os.environ["JAX_PLATFORMS"] = "cpu"  # the chips are not here
         found = ahead.compile_all(suite, compile_only, names)
@@ -159,11 +158,10 @@ def profile(workloads: Sequence[str] = (), native: bool = False, out: Path | Non
     if native:
         nn.native.keep_memory()
         nn.native.build()
-    usual = [name for name, workload in WORKLOADS.items() if "cpu" in workload.suites]
     out = out or RESULTS / ("profile_native.json" if native else "profile.json")
     found: dict[str, dict[str, Any]] = {}
     kept = {**clock.header(), "native": native, "profile": found}
-    for name in known("workload", workloads or usual, WORKLOADS):
+    for name in wanted(workloads, "cpu"):
         found[name] = profiles.profile(name)
         print(name, flush=True)
         out.write_text(json.dumps(kept, indent=1) + "\n")
@@ -184,6 +182,12 @@ def golden(write: bool = False) -> None:
     lines = figures.main(write)
     if lines:
         sys.exit("grown:\n" + "\n".join(lines))
+
+
+def wanted(workloads: Sequence[str], suite: Suite) -> list[str]:
+    """The workloads of these names; of none, all that belong to the suite."""
+    usual = [name for name, workload in WORKLOADS.items() if suite in workload.suites]
+    return known("workload", workloads or usual, WORKLOADS)
 
 
 def known(what: str, given: Sequence[str], those: dict) -> list[str]:

@@ -223,11 +223,15 @@ def unsettled(model, params, x):
         return model(params, x)
 
 
+def along_time(step, x):
+    zero = jnp.zeros((len(x), 256))
+    return jax.lax.scan(step, (zero, zero), x.swapaxes(0, 1))[1].swapaxes(0, 1)
+
+
 def step_by_step(params, x):
     cell = nn.lstm_cell(256, 256)
     step = lambda carry, x_t: cell(params, x_t, carry)[::-1]
-    zero = jnp.zeros((len(x), 256))
-    return jax.lax.scan(step, (zero, zero), x.swapaxes(0, 1))[1].swapaxes(0, 1)
+    return along_time(step, x)
 
 
 def side_by_side(params, x):
@@ -241,8 +245,7 @@ def side_by_side(params, x):
         h = jax.nn.sigmoid(o) * jnp.tanh(c)
         return (h, c), h
 
-    zero = jnp.zeros((len(x), 256))
-    return jax.lax.scan(step, (zero, zero), x.swapaxes(0, 1))[1].swapaxes(0, 1)
+    return along_time(step, x)
 
 
 def drop_by_rbg(x):

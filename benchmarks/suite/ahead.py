@@ -104,25 +104,17 @@ def table(found: dict[str, dict[str, Any]]) -> str:
         if "error" in row:
             lines.append([name, "", "", row["error"], *[""] * (len(head) - 4)])
             continue
+        label = f"{name}*" if row.get("flags") else name
         top = ", ".join(f"{layer} {share:.0%}" for layer, share in row["layers"])
         lines.append(
             [
-                *(
-                    name + _star(row),
-                    str(row["chips"]),
-                    f"{row['seconds']:.1f}",
-                    number(row["peak"], 0),
-                ),
+                *(label, str(row["chips"]), f"{row['seconds']:.1f}", number(row["peak"], 0)),
                 *(number(row["gflop"], 1), number(row["gigabytes"], 2)),
                 _counted(row["collectives"]),
                 *([_counted(row["kernels"])] if gpu else [number(row["megacycles"], 2), top]),
             ]
         )
     return markdown(lines)
-
-
-def _star(row: dict[str, Any]) -> str:
-    return "*" if row.get("flags") else ""
 
 
 def _counted(counts: dict[str, int] | None) -> str:

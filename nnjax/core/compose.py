@@ -114,7 +114,7 @@ class Net:
         return outputs
 
     def _check_trace(self, child: str, deed: str, fix: str) -> None:
-        if _trace() != self._trace:
+        if self._trace is not None and _trace() != self._trace:
             raise LayerValueError(
                 f"{self._name}: child {child!r} cannot {deed} inside a jax transform (scan, vmap, "
                 f"grad, checkpoint, ...) that runs within forward. Use nn.repeat, nn.ensemble or "
@@ -124,7 +124,7 @@ class Net:
 
 def _trace() -> Any:
     """What differs from one trace of a transform to another."""
-    from jax.extend.core import get_opaque_trace_state  # some 50 ms: not before it is asked for
+    from jax.extend.core import get_opaque_trace_state  # slow: not before it is asked for
 
     return get_opaque_trace_state()
 

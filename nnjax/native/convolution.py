@@ -132,7 +132,7 @@ def multiplications(eqn: Any) -> int:
 
 @functools.cache
 def primitive() -> Any:
-    """The primitive; not made before it is used, as jax.extend takes some 50 ms to import."""
+    """The primitive; not made before it is used, as jax.extend takes long to import."""
     from jax.extend.core import Primitive
 
     conv = Primitive(NAME)
